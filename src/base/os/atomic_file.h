@@ -1,0 +1,33 @@
+#pragma once
+// AtomicFile: a file that appears whole or not at all. Written to a temporary name in the target's directory; commit() syncs
+// the bytes, renames, and syncs the directory. The destructor without commit() removes the temporary.
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+#include "src/base/os/fd.h"
+#include "src/base/os/result.h"
+
+namespace cleanroom::base {
+
+class AtomicFile {
+ public:
+  static Result<AtomicFile> create(std::filesystem::path target, unsigned mode = 0600);
+  AtomicFile(AtomicFile&&) = default;
+  AtomicFile& operator=(AtomicFile&&) = default;
+  ~AtomicFile();
+
+  const Fd& fd() const { return fd_; }
+  const std::filesystem::path& temporary_path() const { return temporary_; }
+  Result<void> commit();
+
+ private:
+  AtomicFile(Fd fd, std::filesystem::path temporary, std::filesystem::path target);
+  Fd fd_;
+  std::filesystem::path temporary_;
+  std::filesystem::path target_;
+};
+
+Result<void> write_file_atomically(const std::filesystem::path& target, std::string_view text, unsigned mode = 0600);
+
+}  // namespace cleanroom::base
