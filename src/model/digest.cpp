@@ -1,8 +1,8 @@
 #include "src/model/digest.h"
 
-#include <algorithm>
-
 #include "src/base/os/check.h"
+
+#include <algorithm>
 
 namespace cleanroom::model {
 namespace {
@@ -20,8 +20,9 @@ base::Result<Digest> Digest::parse(std::string_view text) {
   const bool has_prefix = text.substr(0, kPrefix.size()) == kPrefix;
   const std::string_view hex = has_prefix ? text.substr(kPrefix.size()) : std::string_view{};
   if (hex.size() != kHexLength || !is_lower_hex(hex)) {
-    return base::fail(base::Code::invalid_input, "image_ref_invalid",
-                      fmt::format("'{}' is not a digest: expected 'sha256:' and 64 lower-case hex digits", text.substr(0, 100)));
+    return base::fail(
+        base::Code::invalid_input, "image_ref_invalid",
+        fmt::format("'{}' is not a digest: expected 'sha256:' and 64 lower-case hex digits", text.substr(0, 100)));
   }
   return Digest(std::string(hex));
 }

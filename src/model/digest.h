@@ -1,11 +1,11 @@
 #pragma once
 // Digest: `sha256:` and 64 lower-case hex digits, the only form accepted anywhere (OCI image-spec, descriptor.md).
 // Checked once, here, before any path or URL is built from it.
+#include "src/base/os/result.h"
+
 #include <compare>
 #include <string>
 #include <string_view>
-
-#include "src/base/os/result.h"
 
 namespace cleanroom::model {
 

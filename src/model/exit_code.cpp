@@ -12,7 +12,8 @@ ExitCode exit_code_of(const base::Error& error) {
   switch (error.code) {
     case base::Code::invalid_input:
     case base::Code::policy_denied:
-    case base::Code::unsupported: return ExitCode::configuration;
+    case base::Code::unsupported:
+      return ExitCode::configuration;
     case base::Code::not_found:
     case base::Code::already_exists:
     case base::Code::failed_precondition:
@@ -20,7 +21,8 @@ ExitCode exit_code_of(const base::Error& error) {
     case base::Code::timeout:
     case base::Code::cancelled:
     case base::Code::guest_failure:
-    case base::Code::internal: return ExitCode::infrastructure;
+    case base::Code::internal:
+      return ExitCode::infrastructure;
   }
   return ExitCode::infrastructure;
 }

@@ -4,45 +4,84 @@ namespace cleanroom::model {
 
 std::string_view to_string(Reason reason) {
   switch (reason) {
-    case Reason::allowed: return "allowed";
-    case Reason::host_not_allowed: return "host_not_allowed";
-    case Reason::host_denied: return "host_denied";
-    case Reason::port_not_allowed: return "port_not_allowed";
-    case Reason::ip_denied: return "ip_denied";
-    case Reason::invalid_host: return "invalid_host";
-    case Reason::resolve_failed: return "resolve_failed";
-    case Reason::connect_failed: return "connect_failed";
-    case Reason::sni_missing: return "sni_missing";
-    case Reason::sni_mismatch: return "sni_mismatch";
-    case Reason::tls_invalid: return "tls_invalid";
-    case Reason::http_host_mismatch: return "http_host_mismatch";
-    case Reason::ech_denied: return "ech_denied";
-    case Reason::connection_limit: return "connection_limit";
-    case Reason::policy_invalid: return "policy_invalid";
-    case Reason::policy_conflict: return "policy_conflict";
-    case Reason::policy_missing: return "policy_missing";
-    case Reason::config_invalid: return "config_invalid";
-    case Reason::config_insecure: return "config_insecure";
-    case Reason::backend_capability_mismatch: return "backend_capability_mismatch";
-    case Reason::unsupported: return "unsupported";
-    case Reason::emulation_refused: return "emulation_refused";
-    case Reason::image_ref_invalid: return "image_ref_invalid";
-    case Reason::image_not_found: return "image_not_found";
-    case Reason::image_invalid: return "image_invalid";
-    case Reason::image_limit: return "image_limit";
-    case Reason::kernel_unavailable: return "kernel_unavailable";
-    case Reason::vmm_unavailable: return "vmm_unavailable";
-    case Reason::launch_timeout: return "launch_timeout";
-    case Reason::launch_failed: return "launch_failed";
-    case Reason::agent_lost: return "agent_lost";
-    case Reason::protocol_error: return "protocol_error";
-    case Reason::workspace_failed: return "workspace_failed";
-    case Reason::output_rejected: return "output_rejected";
-    case Reason::output_failed: return "output_failed";
-    case Reason::time_limit: return "time_limit";
-    case Reason::cancelled: return "cancelled";
-    case Reason::job_failed: return "job_failed";
-    case Reason::job_succeeded: return "job_succeeded";
+    case Reason::allowed:
+      return "allowed";
+    case Reason::host_not_allowed:
+      return "host_not_allowed";
+    case Reason::host_denied:
+      return "host_denied";
+    case Reason::port_not_allowed:
+      return "port_not_allowed";
+    case Reason::ip_denied:
+      return "ip_denied";
+    case Reason::invalid_host:
+      return "invalid_host";
+    case Reason::resolve_failed:
+      return "resolve_failed";
+    case Reason::connect_failed:
+      return "connect_failed";
+    case Reason::sni_missing:
+      return "sni_missing";
+    case Reason::sni_mismatch:
+      return "sni_mismatch";
+    case Reason::tls_invalid:
+      return "tls_invalid";
+    case Reason::http_host_mismatch:
+      return "http_host_mismatch";
+    case Reason::ech_denied:
+      return "ech_denied";
+    case Reason::connection_limit:
+      return "connection_limit";
+    case Reason::policy_invalid:
+      return "policy_invalid";
+    case Reason::policy_conflict:
+      return "policy_conflict";
+    case Reason::policy_missing:
+      return "policy_missing";
+    case Reason::config_invalid:
+      return "config_invalid";
+    case Reason::config_insecure:
+      return "config_insecure";
+    case Reason::backend_capability_mismatch:
+      return "backend_capability_mismatch";
+    case Reason::unsupported:
+      return "unsupported";
+    case Reason::emulation_refused:
+      return "emulation_refused";
+    case Reason::image_ref_invalid:
+      return "image_ref_invalid";
+    case Reason::image_not_found:
+      return "image_not_found";
+    case Reason::image_invalid:
+      return "image_invalid";
+    case Reason::image_limit:
+      return "image_limit";
+    case Reason::kernel_unavailable:
+      return "kernel_unavailable";
+    case Reason::vmm_unavailable:
+      return "vmm_unavailable";
+    case Reason::launch_timeout:
+      return "launch_timeout";
+    case Reason::launch_failed:
+      return "launch_failed";
+    case Reason::agent_lost:
+      return "agent_lost";
+    case Reason::protocol_error:
+      return "protocol_error";
+    case Reason::workspace_failed:
+      return "workspace_failed";
+    case Reason::output_rejected:
+      return "output_rejected";
+    case Reason::output_failed:
+      return "output_failed";
+    case Reason::time_limit:
+      return "time_limit";
+    case Reason::cancelled:
+      return "cancelled";
+    case Reason::job_failed:
+      return "job_failed";
+    case Reason::job_succeeded:
+      return "job_succeeded";
   }
   return "internal";
 }
@@ -50,7 +89,8 @@ std::string_view to_string(Reason reason) {
 const std::array<Reason, static_cast<std::size_t>(Reason::job_succeeded) + 1>& all_reasons() {
   static const auto reasons = [] {
     std::array<Reason, static_cast<std::size_t>(Reason::job_succeeded) + 1> list{};
-    for (std::size_t i = 0; i < list.size(); ++i) list[i] = static_cast<Reason>(i);
+    for (std::size_t i = 0; i < list.size(); ++i)
+      list[i] = static_cast<Reason>(i);
     return list;
   }();
   return reasons;

@@ -1,46 +1,46 @@
 #pragma once
-// Stable reason codes: the strings in run.json, audit.jsonl and --json errors. Documented in docs/reason-codes.md; a test
-// holds the two lists together. A code is never renamed or reused.
+// Stable reason codes: the strings in run.json, audit.jsonl and --json errors. Documented in docs/reason-codes.md; a
+// test holds the two lists together. A code is never renamed or reused.
 #include <array>
 #include <string_view>
 
 namespace cleanroom::model {
 
 enum class Reason {
-  allowed,                       // a rule allows it
-  host_not_allowed,              // no rule allows this name and port
-  host_denied,                   // a deny rule names it
-  port_not_allowed,              // the host is allowed, this port is not
-  ip_denied,                     // the address is private, loopback, link-local, metadata, or denied
-  invalid_host,                  // not a host name or address we accept
-  resolve_failed,                // the allowed name has no usable address
-  connect_failed,                // no judged address could be reached
+  allowed,           // a rule allows it
+  host_not_allowed,  // no rule allows this name and port
+  host_denied,       // a deny rule names it
+  port_not_allowed,  // the host is allowed, this port is not
+  ip_denied,         // the address is private, loopback, link-local, metadata, or denied
+  invalid_host,      // not a host name or address we accept
+  resolve_failed,    // the allowed name has no usable address
+  connect_failed,    // no judged address could be reached
   sni_missing,
   sni_mismatch,
-  tls_invalid,                   // no ClientHello within the limits on a TLS port
-  http_host_mismatch,            // port 80: Host is not the name asked for, or the request is malformed
+  tls_invalid,         // no ClientHello within the limits on a TLS port
+  http_host_mismatch,  // port 80: Host is not the name asked for, or the request is malformed
   ech_denied,
-  connection_limit,              // more connections than one sandbox may have
-  policy_invalid,                // the policy file's text
-  policy_conflict,               // it asks for more than the operator's ceiling
+  connection_limit,  // more connections than one sandbox may have
+  policy_invalid,    // the policy file's text
+  policy_conflict,   // it asks for more than the operator's ceiling
   policy_missing,
-  config_invalid,                // an operator file
-  config_insecure,               // an operator file others may write
-  backend_capability_mismatch,   // the policy needs what this backend cannot enforce
-  unsupported,                   // a feature this build does not enforce yet
-  emulation_refused,             // no hardware virtualisation, and emulation is not allowed here
+  config_invalid,               // an operator file
+  config_insecure,              // an operator file others may write
+  backend_capability_mismatch,  // the policy needs what this backend cannot enforce
+  unsupported,                  // a feature this build does not enforce yet
+  emulation_refused,            // no hardware virtualisation, and emulation is not allowed here
   image_ref_invalid,
   image_not_found,
-  image_invalid,                 // manifest, digest, or layer content
-  image_limit,                   // larger than the limits
+  image_invalid,  // manifest, digest, or layer content
+  image_limit,    // larger than the limits
   kernel_unavailable,
   vmm_unavailable,
   launch_timeout,
-  launch_failed,                 // the VM ended before its agent was ready
-  agent_lost,                    // the control channel ended before the job's exit
-  protocol_error,                // the guest broke the protocol
-  workspace_failed,              // the checkout could not be copied in
-  output_rejected,               // an output entry was refused (link, special file, path, size)
+  launch_failed,     // the VM ended before its agent was ready
+  agent_lost,        // the control channel ended before the job's exit
+  protocol_error,    // the guest broke the protocol
+  workspace_failed,  // the checkout could not be copied in
+  output_rejected,   // an output entry was refused (link, special file, path, size)
   output_failed,
   time_limit,
   cancelled,

@@ -3,6 +3,8 @@
 namespace cleanroom::base {
 
 BlockingPool::BlockingPool(std::size_t threads) : pool_(threads) {}
-BlockingPool::~BlockingPool() { pool_.join(); }
+BlockingPool::~BlockingPool() {
+  pool_.join();
+}
 
 }  // namespace cleanroom::base

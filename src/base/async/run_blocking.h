@@ -1,13 +1,14 @@
 #pragma once
-// run_blocking: runs a blocking call (getaddrinfo, libarchive, ext2fs, libgit2) on a small pool and resumes the coroutine on
-// its own executor. The pool is owned by the composition root and joined when it goes.
+// run_blocking: runs a blocking call (getaddrinfo, libarchive, ext2fs, libgit2) on a small pool and resumes the
+// coroutine on its own executor. The pool is owned by the composition root and joined when it goes.
+#include "src/base/async/asio.h"
+
 #include <boost/asio/post.hpp>
 #include <boost/asio/thread_pool.hpp>
+
 #include <functional>
 #include <memory>
 #include <optional>
-
-#include "src/base/async/asio.h"
 
 namespace cleanroom::base {
 

@@ -1,11 +1,11 @@
 #include "src/base/net/sha256.h"
 
+#include "src/base/os/check.h"
+#include "src/base/os/io.h"
+
 #include <openssl/evp.h>
 
 #include <array>
-
-#include "src/base/os/check.h"
-#include "src/base/os/io.h"
 
 namespace cleanroom::base {
 
@@ -32,7 +32,8 @@ std::string Sha256::finish_hex() {
   std::array<unsigned char, 32> digest{};
   CR_CHECK(EVP_DigestFinal_ex(context_->handle, digest.data(), nullptr) == 1, "SHA-256 final");
   std::string text;
-  for (const unsigned char byte : digest) text += fmt::format("{:02x}", byte);
+  for (const unsigned char byte : digest)
+    text += fmt::format("{:02x}", byte);
   return text;
 }
 

@@ -1,12 +1,12 @@
 #include "src/base/os/atomic_file.h"
 
+#include "src/base/os/io.h"
+
 #include <fcntl.h>
 #include <sys/stat.h>
 
 #include <cerrno>
 #include <cstdlib>
-
-#include "src/base/os/io.h"
 
 namespace cleanroom::base {
 

@@ -1,12 +1,12 @@
 #pragma once
-// AtomicFile: a file that appears whole or not at all. Written to a temporary name in the target's directory; commit() syncs
-// the bytes, renames, and syncs the directory. The destructor without commit() removes the temporary.
+// AtomicFile: a file that appears whole or not at all. Written to a temporary name in the target's directory; commit()
+// syncs the bytes, renames, and syncs the directory. The destructor without commit() removes the temporary.
+#include "src/base/os/fd.h"
+#include "src/base/os/result.h"
+
 #include <filesystem>
 #include <string>
 #include <string_view>
-
-#include "src/base/os/fd.h"
-#include "src/base/os/result.h"
 
 namespace cleanroom::base {
 

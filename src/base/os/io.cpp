@@ -11,7 +11,8 @@ namespace cleanroom::base {
 
 Result<Fd> open_file(const std::filesystem::path& path, int flags, unsigned mode) {
   int raw = -1;
-  do raw = ::open(path.c_str(), flags | O_CLOEXEC, mode);
+  do
+    raw = ::open(path.c_str(), flags | O_CLOEXEC, mode);
   while (raw < 0 && errno == EINTR);
   if (raw < 0) return fail(errno_error((flags & O_CREAT) ? "create" : "open", path.native()));
   return Fd(raw);
@@ -19,7 +20,8 @@ Result<Fd> open_file(const std::filesystem::path& path, int flags, unsigned mode
 
 Result<Fd> open_at(const Fd& directory, const std::string& name, int flags, unsigned mode) {
   int raw = -1;
-  do raw = ::openat(directory.get(), name.c_str(), flags | O_CLOEXEC, mode);
+  do
+    raw = ::openat(directory.get(), name.c_str(), flags | O_CLOEXEC, mode);
   while (raw < 0 && errno == EINTR);
   if (raw < 0) return fail(errno_error((flags & O_CREAT) ? "create" : "open", name));
   return Fd(raw);
@@ -45,7 +47,9 @@ Result<void> write_all(const Fd& fd, std::span<const std::byte> bytes) {
   return {};
 }
 
-Result<void> write_all(const Fd& fd, std::string_view text) { return write_all(fd, as_bytes(text)); }
+Result<void> write_all(const Fd& fd, std::string_view text) {
+  return write_all(fd, as_bytes(text));
+}
 
 Result<void> pwrite_all(const Fd& fd, std::span<const std::byte> bytes, std::uint64_t offset) {
   while (!bytes.empty()) {

@@ -1,14 +1,14 @@
 #pragma once
 // Blocking file and descriptor helpers. EINTR is retried; every read has a cap; everything opened is O_CLOEXEC.
+#include "src/base/os/fd.h"
+#include "src/base/os/result.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <span>
 #include <string>
 #include <string_view>
-
-#include "src/base/os/fd.h"
-#include "src/base/os/result.h"
 
 namespace cleanroom::base {
 
@@ -34,7 +34,7 @@ struct PipeEnds {
   Fd read;
   Fd write;
 };
-Result<PipeEnds> make_pipe(int flags = 0);            // O_CLOEXEC is added
+Result<PipeEnds> make_pipe(int flags = 0);  // O_CLOEXEC is added
 struct SocketPair {
   Fd a;
   Fd b;

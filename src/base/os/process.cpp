@@ -1,6 +1,9 @@
 #include "src/base/os/process.h"
 
+#include "src/base/os/io.h"
+
 #include <fcntl.h>
+#include <linux/close_range.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -13,15 +16,14 @@
 #include <cstdlib>
 #include <cstring>
 
-#include "src/base/os/io.h"
-
 namespace cleanroom::base {
 namespace {
 
 std::vector<char*> pointers_of(const std::vector<std::string>& strings) {
   std::vector<char*> pointers;
   pointers.reserve(strings.size() + 1);
-  for (const auto& text : strings) pointers.push_back(const_cast<char*>(text.c_str()));
+  for (const auto& text : strings)
+    pointers.push_back(const_cast<char*>(text.c_str()));
   pointers.push_back(nullptr);
   return pointers;
 }
@@ -32,7 +34,7 @@ struct ChildPlan {
   char* const* argv;
   char* const* envp;
   const char* working_directory;  // null = inherit
-  std::pair<int, int>* fds;  // (parent's number, child's number); the first is rewritten in the child
+  std::pair<int, int>* fds;       // (parent's number, child's number); the first is rewritten in the child
   std::size_t fd_count;
   int error_pipe;
   pid_t parent;
@@ -47,7 +49,8 @@ struct ChildPlan {
 }
 
 void reset_signals() {
-  for (int number = 1; number < NSIG; ++number) ::signal(number, SIG_DFL);
+  for (int number = 1; number < NSIG; ++number)
+    ::signal(number, SIG_DFL);
   sigset_t none;
   ::sigemptyset(&none);
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
@@ -60,11 +63,13 @@ void place_descriptors(const ChildPlan& plan) {
     plan.fds[i].first = ::fcntl(plan.fds[i].first, F_DUPFD, kScratchBase);
     if (plan.fds[i].first < 0) report_and_exit(plan.error_pipe);
   }
+  // Whatever else is open, ours or inherited by us, ends at exec; dup2() below clears the flag on what is wanted.
+  ::close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
   const int null_fd = ::open("/dev/null", O_RDWR | O_CLOEXEC);
-  for (int number = 0; number <= 2; ++number) ::dup2(null_fd, number);
+  for (int number = 0; number <= 2; ++number)
+    ::dup2(null_fd, number);
   for (std::size_t i = 0; i < plan.fd_count; ++i) {
     if (::dup2(plan.fds[i].first, plan.fds[i].second) < 0) report_and_exit(plan.error_pipe);
-    ::close(plan.fds[i].first);
   }
 }
 
@@ -119,13 +124,20 @@ Result<Process> Process::spawn(const SpawnOptions& options) {
   Fd high_error_end(::fcntl(error_pipe.write.get(), F_DUPFD_CLOEXEC, 400));
   if (!high_error_end) return fail(errno_error("prepare", program.native()));
   std::vector<std::pair<int, int>> fds;
-  for (const auto& inherited : options.fds) fds.emplace_back(inherited.fd->get(), inherited.child_number);
+  for (const auto& inherited : options.fds)
+    fds.emplace_back(inherited.fd->get(), inherited.child_number);
   const auto argv = pointers_of(options.argv);
   const auto envp = pointers_of(options.environment);
-  const ChildPlan plan{program.c_str(), argv.data(), envp.data(),
+  const ChildPlan plan{program.c_str(),
+                       argv.data(),
+                       envp.data(),
                        options.working_directory.empty() ? nullptr : options.working_directory.c_str(),
-                       fds.data(), fds.size(), high_error_end.get(), ::getpid(),
-                       options.new_process_group, options.die_with_parent};
+                       fds.data(),
+                       fds.size(),
+                       high_error_end.get(),
+                       ::getpid(),
+                       options.new_process_group,
+                       options.die_with_parent};
   const pid_t pid = ::fork();
   if (pid < 0) return fail(errno_error("start", program.native()));
   if (pid == 0) run_child(plan);
@@ -142,7 +154,10 @@ Result<Process> Process::spawn(const SpawnOptions& options) {
 }
 
 Process::Process(Process&& other) noexcept
-    : pid_(std::exchange(other.pid_, -1)), pidfd_(std::move(other.pidfd_)), own_group_(other.own_group_), status_(other.status_) {}
+    : pid_(std::exchange(other.pid_, -1)),
+      pidfd_(std::move(other.pidfd_)),
+      own_group_(other.own_group_),
+      status_(other.status_) {}
 
 Process& Process::operator=(Process&& other) noexcept {
   if (this != &other) {
@@ -155,7 +170,9 @@ Process& Process::operator=(Process&& other) noexcept {
   return *this;
 }
 
-Process::~Process() { kill_and_reap(); }
+Process::~Process() {
+  kill_and_reap();
+}
 
 void Process::kill_and_reap() noexcept {
   if (pid_ < 0) return;

@@ -1,16 +1,16 @@
 #pragma once
 // Process: a child whose owner's end is its end. No shell, no inherited environment, no inherited descriptors but those
 // listed. The destructor sends SIGKILL to the child's process group, and reaps it.
+#include "src/base/os/clock.h"
+#include "src/base/os/fd.h"
+#include "src/base/os/result.h"
+
 #include <sys/types.h>
 
 #include <filesystem>
 #include <optional>
 #include <string>
 #include <vector>
-
-#include "src/base/os/clock.h"
-#include "src/base/os/fd.h"
-#include "src/base/os/result.h"
 
 namespace cleanroom::base {
 
@@ -22,17 +22,17 @@ struct ExitStatus {
 std::string to_string(ExitStatus status);  // "exit status 3", "signal 9 (Killed)"
 
 struct InheritedFd {
-  int child_number = -1;  // the number it has in the child
+  int child_number = -1;   // the number it has in the child
   const Fd* fd = nullptr;  // borrowed until spawn() returns
 };
 
 struct SpawnOptions {
-  std::vector<std::string> argv;         // argv[0] is a path, or a name looked up in this process's PATH
-  std::vector<std::string> environment;  // "K=V"; nothing else is passed
+  std::vector<std::string> argv;            // argv[0] is a path, or a name looked up in this process's PATH
+  std::vector<std::string> environment;     // "K=V"; nothing else is passed
   std::filesystem::path working_directory;  // empty = inherit
-  std::vector<InheritedFd> fds;          // 0, 1 and 2 not listed are /dev/null
+  std::vector<InheritedFd> fds;             // 0, 1 and 2 not listed are /dev/null
   bool new_process_group = true;
-  bool die_with_parent = true;           // PR_SET_PDEATHSIG(SIGKILL)
+  bool die_with_parent = true;  // PR_SET_PDEATHSIG(SIGKILL)
 };
 
 class Process {

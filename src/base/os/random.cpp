@@ -1,12 +1,12 @@
 #include "src/base/os/random.h"
 
+#include "src/base/os/check.h"
+
 #include <sys/random.h>
 
 #include <cerrno>
 #include <cstring>
 #include <vector>
-
-#include "src/base/os/check.h"
 
 namespace cleanroom::base {
 
@@ -23,7 +23,8 @@ std::string random_hex(std::size_t byte_count) {
   std::vector<std::byte> bytes(byte_count);
   fill_random(bytes);
   std::string text;
-  for (const auto byte : bytes) text += fmt::format("{:02x}", std::to_integer<unsigned>(byte));
+  for (const auto byte : bytes)
+    text += fmt::format("{:02x}", std::to_integer<unsigned>(byte));
   return text;
 }
 

@@ -1,8 +1,8 @@
 #pragma once
 // TempDir: a fresh 0700 directory that is removed with all it holds when its owner goes.
-#include <filesystem>
-
 #include "src/base/os/result.h"
+
+#include <filesystem>
 
 namespace cleanroom::base {
 

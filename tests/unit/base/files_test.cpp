@@ -1,11 +1,11 @@
-#include <doctest/doctest.h>
-#include <fcntl.h>
-#include <sys/stat.h>
-
 #include "src/base/net/sha256.h"
 #include "src/base/os/atomic_file.h"
 #include "src/base/os/io.h"
 #include "src/base/os/temp_dir.h"
+
+#include <doctest/doctest.h>
+#include <fcntl.h>
+#include <sys/stat.h>
 
 using namespace cleanroom::base;
 

@@ -8,8 +8,9 @@ using namespace std::chrono_literals;
 
 TEST_SUITE("base/process") {
   TEST_CASE("a child gets exactly the arguments, environment and descriptors it was given") {
-    SpawnOptions options{.argv = {"/bin/sh", "-c", "printf '%s|' \"$1\"; /usr/bin/env; ls /proc/self/fd", "sh", "a b'$(x)"},
-                         .environment = {"ONLY=this"}};
+    SpawnOptions options{
+        .argv = {"/bin/sh", "-c", "printf '%s|' \"$1\"; /usr/bin/env; ls /proc/self/fd", "sh", "a b'$(x)"},
+        .environment = {"ONLY=this"}};
     const auto completed = run_process(options, deadline_in(10s));
     REQUIRE(completed.has_value());
     CHECK(completed->status.success());

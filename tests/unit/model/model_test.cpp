@@ -1,10 +1,10 @@
-#include <doctest/doctest.h>
-
-#include <set>
-
 #include "src/model/digest.h"
 #include "src/model/exit_code.h"
 #include "src/model/reason.h"
+
+#include <doctest/doctest.h>
+
+#include <set>
 
 using namespace cleanroom;
 
@@ -12,8 +12,9 @@ TEST_SUITE("model") {
   TEST_CASE("IMG-15 only a well-formed sha256 digest is a digest") {
     const std::string hex(64, 'a');
     CHECK(model::Digest::parse("sha256:" + hex).has_value());
-    for (const std::string& bad : {std::string(""), "sha256:" + hex.substr(1), "sha256:" + hex + "a", "sha256:" + std::string(64, 'A'),
-                                  "md5:" + hex, std::string("sha256:../../x"), hex, "sha256:" + std::string(63, 'a') + "/"}) {
+    for (const std::string& bad :
+         {std::string(""), "sha256:" + hex.substr(1), "sha256:" + hex + "a", "sha256:" + std::string(64, 'A'),
+          "md5:" + hex, std::string("sha256:../../x"), hex, "sha256:" + std::string(63, 'a') + "/"}) {
       CAPTURE(bad);
       CHECK_FALSE(model::Digest::parse(bad).has_value());
     }
@@ -28,7 +29,8 @@ TEST_SUITE("model") {
 
   TEST_CASE("every reason has a text of its own") {
     std::set<std::string_view> texts;
-    for (const auto reason : model::all_reasons()) texts.insert(model::to_string(reason));
+    for (const auto reason : model::all_reasons())
+      texts.insert(model::to_string(reason));
     CHECK(texts.size() == model::all_reasons().size());
   }
 }
