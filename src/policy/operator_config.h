@@ -1,0 +1,58 @@
+#pragma once
+// config.yaml: how the operator of this host wants VMs run. Trusted, and therefore refused when others may write it.
+#include "src/base/os/result.h"
+#include "src/base/text/diagnostic.h"
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace cleanroom::policy {
+
+// Where operator files are looked for. $CLEANROOM_CONFIG_DIR alone counts when set; else /etc/cleanroom, then
+// $XDG_CONFIG_HOME/cleanroom (default ~/.config/cleanroom).
+struct OperatorPaths {
+  std::vector<std::filesystem::path> directories;  // first that has the file counts
+  // Places a job's author may write (checkout, plugins, builds): an operator directory below one of them is refused, so
+  // that a pipeline's `env:` cannot point CLEANROOM_CONFIG_DIR or XDG_CONFIG_HOME at files of its own repository.
+  std::vector<std::filesystem::path> untrusted_roots;
+  uid_t user = 0;
+
+  // From this process's environment and euid; untrusted_roots from BUILDKITE_{BUILD_CHECKOUT,BUILD,PLUGINS}_PATH.
+  static OperatorPaths from_environment();
+};
+
+struct QemuConfig {
+  std::optional<std::filesystem::path> binary_path;   // absolute
+  std::optional<std::filesystem::path> kernel_image;  // absolute
+  std::optional<std::uint32_t> vcpus;                 // default when the policy says nothing
+  std::optional<std::uint64_t> memory_mib;
+  std::optional<std::chrono::seconds> launch_timeout;
+};
+
+struct OperatorConfig {
+  std::optional<std::filesystem::path> file;  // nullopt: no file, all defaults
+  std::string default_backend = "auto";       // auto | qemu
+  bool allow_emulation = false;
+  QemuConfig qemu;
+  // credentials.yaml stands in one of the directories. This build binds no credentials.
+  bool credentials_file_present = false;
+};
+
+// config_insecure: owner neither root nor the running user, or group/world-writable (the file or its directory), or
+// below an untrusted root. config_invalid: its text; the message has one line for each error.
+base::Result<OperatorConfig> load_operator_config(const OperatorPaths& paths, base::Diagnostics* diagnostics = nullptr);
+
+struct OperatorFile {
+  std::filesystem::path path;
+  std::string text;
+};
+// One operator file by name, checked as above. nullopt: it is in none of the directories.
+base::Result<std::optional<OperatorFile>> read_operator_file(const OperatorPaths& paths, const std::string& name);
+
+}  // namespace cleanroom::policy
