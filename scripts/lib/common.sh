@@ -1,0 +1,32 @@
+# shellcheck shell=bash
+# What every script here shares: strict mode, the root of the tree, messages, XDG folders. Sourced, never run.
+set -euo pipefail
+export LC_ALL=C.UTF-8
+
+# shellcheck disable=SC2034  # used by those that source this
+CLEANROOM_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+PROGRAM=${0##*/}
+
+say() { printf '%s: %s\n' "$PROGRAM" "$*" >&2; }
+die() {
+  printf '%s: error: %s\n' "$PROGRAM" "$1" >&2
+  if [ $# -gt 1 ]; then printf '%s: hint: %s\n' "$PROGRAM" "$2" >&2; fi
+  exit 1
+}
+
+# usage_from_header FILE: the comment block at the top of a script is its help text.
+usage_from_header() { sed -n '2,/^[^#]/{/^#/s/^# \{0,1\}//p}' "$1"; }
+
+# timed WHAT COMMAND...: runs it and says how long it took.
+timed() {
+  local what=$1 started=$SECONDS
+  shift
+  "$@"
+  say "$what: $((SECONDS - started)) s"
+}
+
+xdg_cache() { printf '%s/cleanroom\n' "${XDG_CACHE_HOME:-${HOME:?HOME is not set}/.cache}"; }
+xdg_data() { printf '%s/cleanroom\n' "${XDG_DATA_HOME:-${HOME:?HOME is not set}/.local/share}"; }
+
+# A machine may keep the admin tools off an ordinary user's PATH (Debian does).
+export PATH=$PATH:/usr/sbin:/sbin
