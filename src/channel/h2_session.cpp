@@ -1,0 +1,289 @@
+#include "src/channel/h2_session.h"
+
+#include "src/base/os/check.h"
+
+#include <nghttp2/nghttp2.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace cleanroom::channel {
+
+struct H2Session::Stream {
+  StreamId id = 0;
+  Headers headers;  // being collected
+  std::size_t header_bytes = 0;
+  std::vector<std::byte> out;
+  std::size_t out_offset = 0;
+  bool has_provider = false;  // nghttp2 asks us for data
+  bool finished = false;      // finish() was called
+  bool deferred = false;      // nghttp2 waits for resume
+  bool write_was_short = false;
+
+  std::size_t buffered() const { return out.size() - out_offset; }
+};
+
+namespace {
+
+H2Session* self_of(void* user_data) {
+  return static_cast<H2Session*>(user_data);
+}
+
+base::Error library_error(std::string_view attempt, long code) {
+  return base::Error(base::Code::guest_failure, "protocol_error",
+                     fmt::format("cannot {}: {}", attempt, nghttp2_strerror(static_cast<int>(code))));
+}
+
+std::vector<nghttp2_nv> views_of(const Headers& headers) {
+  const auto bytes = [](const std::string& text) {
+    return const_cast<std::uint8_t*>(reinterpret_cast<const std::uint8_t*>(text.data()));
+  };
+  std::vector<nghttp2_nv> views;
+  views.reserve(headers.size());
+  for (const auto& [name, value] : headers) {
+    views.push_back({bytes(name), bytes(value), name.size(), value.size(), NGHTTP2_NV_FLAG_NONE});
+  }
+  return views;
+}
+
+}  // namespace
+
+const std::string* find_header(const Headers& headers, std::string_view name) {
+  const auto found =
+      std::find_if(headers.begin(), headers.end(), [&](const Header& header) { return header.name == name; });
+  return found == headers.end() ? nullptr : &found->value;
+}
+
+// nghttp2's C callbacks; a friend in all but name because it is nested.
+struct H2Session::Callbacks {
+  static int on_begin_headers(nghttp2_session*, const nghttp2_frame* frame, void* user_data) {
+    H2Session* self = self_of(user_data);
+    auto& stream = self->streams_[frame->hd.stream_id];
+    if (!stream) stream = std::make_unique<Stream>();
+    stream->id = frame->hd.stream_id;
+    stream->headers.clear();
+    stream->header_bytes = 0;
+    return 0;
+  }
+
+  static int on_header(nghttp2_session*, const nghttp2_frame* frame, const std::uint8_t* name, std::size_t name_size,
+                       const std::uint8_t* value, std::size_t value_size, std::uint8_t, void* user_data) {
+    H2Session* self = self_of(user_data);
+    Stream* stream = self->find(frame->hd.stream_id);
+    if (stream == nullptr) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    stream->header_bytes += name_size + value_size;
+    if (stream->header_bytes > self->limits_.max_header_bytes) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    stream->headers.push_back({std::string(reinterpret_cast<const char*>(name), name_size),
+                               std::string(reinterpret_cast<const char*>(value), value_size)});
+    return 0;
+  }
+
+  static int on_frame(nghttp2_session*, const nghttp2_frame* frame, void* user_data) {
+    H2Session* self = self_of(user_data);
+    const StreamId id = frame->hd.stream_id;
+    Stream* stream = self->find(id);
+    if (stream == nullptr) return 0;
+    const bool ends = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
+    if (frame->hd.type == NGHTTP2_HEADERS) {
+      deliver_headers(self, stream, ends);
+    } else if (frame->hd.type == NGHTTP2_DATA && ends) {
+      self->handler_.on_end(id);
+    }
+    return 0;
+  }
+
+  static void deliver_headers(H2Session* self, Stream* stream, bool ends) {
+    const StreamId id = stream->id;
+    Headers headers = std::move(stream->headers);
+    stream->headers.clear();
+    const std::string* status = find_header(headers, ":status");
+    const bool is_message = find_header(headers, ":method") != nullptr || status != nullptr;
+    if (status != nullptr && status->size() == 3 && status->front() == '1') return;  // interim response
+    if (is_message) {
+      self->handler_.on_headers(id, std::move(headers), ends ? EndStream::yes : EndStream::no);
+    } else if (ends) {
+      self->handler_.on_end(id);  // trailers: nothing of ours uses them
+    }
+  }
+
+  static int on_data_chunk(nghttp2_session*, std::uint8_t, std::int32_t id, const std::uint8_t* data, std::size_t size,
+                           void* user_data) {
+    H2Session* self = self_of(user_data);
+    if (self->find(id) == nullptr) {
+      self->consumed(id, size);
+      return 0;
+    }
+    self->handler_.on_data(id, std::as_bytes(std::span(data, size)));
+    return 0;
+  }
+
+  static int on_stream_close(nghttp2_session*, std::int32_t id, std::uint32_t error_code, void* user_data) {
+    H2Session* self = self_of(user_data);
+    if (self->streams_.erase(id) > 0) self->handler_.on_closed(id, error_code);
+    return 0;
+  }
+
+  static ssize_t read_data(nghttp2_session*, std::int32_t id, std::uint8_t* into, std::size_t room,
+                           std::uint32_t* flags, nghttp2_data_source*, void* user_data) {
+    H2Session* self = self_of(user_data);
+    Stream* stream = self->find(id);
+    if (stream == nullptr) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    const std::size_t size = std::min(room, stream->buffered());
+    if (size == 0 && !stream->finished) {
+      stream->deferred = true;
+      return NGHTTP2_ERR_DEFERRED;
+    }
+    if (size > 0) std::memcpy(into, stream->out.data() + stream->out_offset, size);
+    stream->out_offset += size;
+    if (stream->out_offset == stream->out.size()) {
+      stream->out.clear();
+      stream->out_offset = 0;
+      if (stream->finished) *flags |= NGHTTP2_DATA_FLAG_EOF;
+    }
+    if (stream->write_was_short && stream->buffered() <= self->limits_.send_buffer / 2) {
+      stream->write_was_short = false;
+      self->handler_.on_writable(id);
+    }
+    return static_cast<ssize_t>(size);
+  }
+};
+
+H2Session::H2Session(Role role, const H2Limits& limits, Handler& handler)
+    : role_(role), limits_(limits), handler_(handler) {
+  nghttp2_session_callbacks* callbacks = nullptr;
+  CR_CHECK(nghttp2_session_callbacks_new(&callbacks) == 0, "out of memory");
+  nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, Callbacks::on_begin_headers);
+  nghttp2_session_callbacks_set_on_header_callback(callbacks, Callbacks::on_header);
+  nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, Callbacks::on_frame);
+  nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, Callbacks::on_data_chunk);
+  nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, Callbacks::on_stream_close);
+  nghttp2_option* option = nullptr;
+  CR_CHECK(nghttp2_option_new(&option) == 0, "out of memory");
+  nghttp2_option_set_no_auto_window_update(option, 1);
+  nghttp2_option_set_max_outbound_ack(option, 64);  // a PING or SETTINGS flood ends the connection
+  nghttp2_option_set_max_settings(option, 32);
+  const int made = role == Role::client ? nghttp2_session_client_new2(&session_, callbacks, this, option)
+                                        : nghttp2_session_server_new2(&session_, callbacks, this, option);
+  nghttp2_option_del(option);
+  nghttp2_session_callbacks_del(callbacks);
+  CR_CHECK(made == 0, "cannot make an HTTP/2 session: {}", nghttp2_strerror(made));
+
+  const std::vector<nghttp2_settings_entry> settings{
+      {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, limits.max_streams},
+      {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, limits.stream_window},
+      {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, static_cast<std::uint32_t>(limits.max_header_bytes)},
+      {NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
+  };
+  const std::size_t count =
+      role == Role::client ? settings.size() : settings.size() - 1;  // a server has no ENABLE_PUSH to send
+  CR_CHECK(nghttp2_submit_settings(session_, NGHTTP2_FLAG_NONE, settings.data(), count) == 0, "settings");
+  CR_CHECK(nghttp2_session_set_local_window_size(session_, NGHTTP2_FLAG_NONE, 0,
+                                                 static_cast<std::int32_t>(limits.connection_window)) == 0,
+           "connection window");
+}
+
+H2Session::~H2Session() {
+  nghttp2_session_del(session_);
+}
+
+H2Session::Stream* H2Session::find(StreamId stream) {
+  const auto found = streams_.find(stream);
+  return found == streams_.end() ? nullptr : found->second.get();
+}
+
+base::Result<void> H2Session::receive(std::span<const std::byte> bytes) {
+  const ssize_t n =
+      nghttp2_session_mem_recv(session_, reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size());
+  if (n < 0) return base::fail(library_error("read HTTP/2 from the peer", n));
+  return {};
+}
+
+base::Result<void> H2Session::pull(std::vector<std::byte>& into, std::size_t soft_limit) {
+  while (into.size() < soft_limit) {
+    const std::uint8_t* data = nullptr;
+    const ssize_t n = nghttp2_session_mem_send(session_, &data);
+    if (n < 0) return base::fail(library_error("write HTTP/2 to the peer", n));
+    if (n == 0) return {};
+    const auto chunk = std::as_bytes(std::span(data, static_cast<std::size_t>(n)));
+    into.insert(into.end(), chunk.begin(), chunk.end());
+  }
+  return {};
+}
+
+bool H2Session::wants_to_send() const {
+  return nghttp2_session_want_write(session_) != 0;
+}
+
+bool H2Session::is_finished() const {
+  return nghttp2_session_want_write(session_) == 0 && nghttp2_session_want_read(session_) == 0;
+}
+
+base::Result<StreamId> H2Session::submit_request(const Headers& headers, EndStream end) {
+  const nghttp2_data_provider provider{{}, Callbacks::read_data};
+  const auto views = views_of(headers);
+  const bool has_body = end == EndStream::no;
+  const std::int32_t id =
+      nghttp2_submit_request(session_, nullptr, views.data(), views.size(), has_body ? &provider : nullptr, nullptr);
+  if (id < 0) return base::fail(library_error("send a request", id));
+  auto stream = std::make_unique<Stream>();
+  stream->id = id;
+  stream->has_provider = has_body;
+  stream->finished = !has_body;
+  streams_[id] = std::move(stream);
+  return id;
+}
+
+base::Result<void> H2Session::submit_response(StreamId id, const Headers& headers, EndStream end) {
+  Stream* stream = find(id);
+  if (stream == nullptr) return base::fail(base::Code::cancelled, "cannot answer a stream that is closed");
+  const nghttp2_data_provider provider{{}, Callbacks::read_data};
+  const auto views = views_of(headers);
+  const bool has_body = end == EndStream::no;
+  const int sent = nghttp2_submit_response(session_, id, views.data(), views.size(), has_body ? &provider : nullptr);
+  if (sent != 0) return base::fail(library_error("send a response", sent));
+  stream->has_provider = has_body;
+  stream->finished = !has_body;
+  return {};
+}
+
+std::size_t H2Session::write(StreamId id, std::span<const std::byte> bytes) {
+  Stream* stream = find(id);
+  if (stream == nullptr || stream->finished) return 0;
+  const std::size_t room = limits_.send_buffer - std::min(limits_.send_buffer, stream->buffered());
+  const std::size_t size = std::min(room, bytes.size());
+  if (stream->out_offset > limits_.send_buffer / 2) {  // what is sent already does not pile up in front
+    stream->out.erase(stream->out.begin(), stream->out.begin() + static_cast<std::ptrdiff_t>(stream->out_offset));
+    stream->out_offset = 0;
+  }
+  stream->out.insert(stream->out.end(), bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(size));
+  stream->write_was_short = size < bytes.size();
+  if (size > 0 && stream->deferred) {
+    stream->deferred = false;
+    nghttp2_session_resume_data(session_, id);
+  }
+  return size;
+}
+
+void H2Session::finish(StreamId id) {
+  Stream* stream = find(id);
+  if (stream == nullptr || stream->finished) return;
+  stream->finished = true;
+  if (stream->deferred) {
+    stream->deferred = false;
+    nghttp2_session_resume_data(session_, id);
+  }
+}
+
+void H2Session::reset(StreamId id, std::uint32_t error_code) {
+  nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, id, error_code);
+}
+
+void H2Session::consumed(StreamId id, std::size_t size) {
+  nghttp2_session_consume(session_, id, size);
+}
+
+void H2Session::shut_down() {
+  nghttp2_submit_goaway(session_, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(session_), 0, nullptr, 0);
+}
+
+}  // namespace cleanroom::channel

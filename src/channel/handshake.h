@@ -1,0 +1,68 @@
+#pragma once
+// What passes on a channel before HTTP/2 begins.
+//
+//   guest (agent)                                    host (runner)
+//     READY, 64 bytes, on the control stream  ───────>   the VM is up; a memory snapshot may be taken here
+//     <───────  START, on the control stream             everything the guest must know of this job's machine
+//     HTTP/2 server on control, HTTP/2 client on network
+//
+// READY is fixed so that the host reads exactly kReadySize bytes and nothing more. START is a 12-byte head (magic,
+// length) and a body of fields. A restored VM sees START first, so every job has its own entropy, time, name and
+// mounts.
+#include "src/base/os/result.h"
+
+#include <array>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace cleanroom::channel {
+
+inline constexpr std::uint16_t kProtocolVersion = 1;
+inline constexpr std::size_t kReadySize = 64;
+inline constexpr std::size_t kStartHeadSize = 12;
+inline constexpr std::size_t kMaxStartBytes = 1 << 20;
+// Names of the two virtio-serial ports (or their vsock ports' names).
+inline constexpr const char* kControlPortName = "cleanroom.control";
+inline constexpr const char* kNetworkPortName = "cleanroom.network";
+
+struct ReadyRecord {
+  std::uint16_t protocol_version = kProtocolVersion;
+  std::string agent_version;  // at most 32 bytes
+};
+std::array<std::byte, kReadySize> encode(const ReadyRecord& record);
+base::Result<ReadyRecord> decode_ready(std::span<const std::byte, kReadySize> bytes);
+
+// Where the agent finds a disk: the virtio-blk slot, in the order of the VMM's command line (0 = vda).
+struct DiskMount {
+  std::uint8_t slot = 0;
+  std::string path;  // absolute, in the job's root; made if missing
+  std::uint8_t read_only = 0;
+};
+
+// Which names the agent's DNS answers and which ports it listens on. A convenience for the guest; the host judges
+// again.
+struct GuestNetwork {
+  std::vector<std::string> names;      // exact names, and `*.suffix`
+  std::vector<std::uint16_t> ports;    // union over all allow rules
+  std::vector<std::string> addresses;  // IPv4 addresses and CIDRs that rules name: `10.1.2.0/24`
+};
+
+struct StartRecord {
+  std::array<std::byte, 16> nonce{};    // echoed in /v1/health
+  std::array<std::byte, 32> entropy{};  // into the kernel's pool before anything of the job runs
+  std::uint64_t wall_clock_ns = 0;      // CLOCK_REALTIME
+  std::string hostname;
+  std::uint8_t rootfs_slot = 0;   // read-only ext4, lower layer of the job's root
+  std::uint8_t scratch_slot = 1;  // ext4 for the overlay's upper layer
+  std::vector<DiskMount> mounts;  // the workspace and whatever else
+  GuestNetwork network;
+};
+// Head and body.
+std::vector<std::byte> encode(const StartRecord& record);
+// Length of the body that follows this head.
+base::Result<std::size_t> decode_start_head(std::span<const std::byte, kStartHeadSize> head);
+base::Result<StartRecord> decode_start_body(std::span<const std::byte> body);
+
+}  // namespace cleanroom::channel
