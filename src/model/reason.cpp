@@ -74,6 +74,16 @@ std::string_view to_string(Reason reason) {
       return "output_rejected";
     case Reason::output_failed:
       return "output_failed";
+    case Reason::plugin_invalid:
+      return "plugin_invalid";
+    case Reason::plugin_conflict:
+      return "plugin_conflict";
+    case Reason::environment_refused:
+      return "environment_refused";
+    case Reason::command_invalid:
+      return "command_invalid";
+    case Reason::pipeline_invalid:
+      return "pipeline_invalid";
     case Reason::time_limit:
       return "time_limit";
     case Reason::cancelled:

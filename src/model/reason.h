@@ -42,6 +42,11 @@ enum class Reason {
   workspace_failed,  // the checkout could not be copied in
   output_rejected,   // an output entry was refused (link, special file, path, size)
   output_failed,
+  plugin_invalid,       // the plugin's options in a pipeline step
+  plugin_conflict,      // another plugin of the step would run the command on the host
+  environment_refused,  // a variable that may not enter the guest was asked for
+  command_invalid,      // no command, or one that cannot be run
+  pipeline_invalid,     // the pipeline file, or the step asked for
   time_limit,
   cancelled,
   job_failed,
