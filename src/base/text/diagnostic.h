@@ -57,6 +57,6 @@ class Diagnostics {
 };
 
 // `text` in single quotes for a message: control characters and non-UTF-8 bytes as \xNN, cut at `max_bytes` with "...".
-std::string quoted(std::string_view text, std::size_t max_bytes = 80);
+std::string quote_text(std::string_view text, std::size_t max_bytes = 80);
 
 }  // namespace cleanroom::base
