@@ -1,0 +1,141 @@
+#include "src/backends/guest_kernel.h"
+
+#include "src/base/net/sha256.h"
+#include "src/base/os/atomic_file.h"
+#include "src/base/os/io.h"
+#include "src/base/os/temp_dir.h"
+
+#include <archive.h>
+#include <archive_entry.h>
+#include <fcntl.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <memory>
+#include <sstream>
+#include <vector>
+
+namespace cleanroom::backends {
+
+using base::Code;
+using base::Result;
+
+namespace {
+
+constexpr std::size_t kMaxMember = 64 << 20;  // an agent or a module
+constexpr std::size_t kMaxLoadOrder = 64 * 1024;
+constexpr std::size_t kMaxModules = 256;
+
+struct Member {
+  std::string name;
+  std::string content;
+  unsigned mode = 0644;
+};
+
+bool is_module_name(std::string_view name) {
+  return !name.empty() && std::all_of(name.begin(), name.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
+  });
+}
+
+Result<std::vector<Member>> collect_members(const GuestKernel& kernel, const std::filesystem::path& agent) {
+  std::vector<Member> members;
+  CR_ASSIGN(auto init, base::read_file(agent, kMaxMember));
+  members.push_back({"init", std::move(init), 0755});
+  if (kernel.module_directory.empty()) return members;
+  CR_ASSIGN(auto order, base::read_file(kernel.module_directory.parent_path() / "load-order", kMaxLoadOrder));
+  std::istringstream lines(order);
+  for (std::string name; std::getline(lines, name);) {
+    if (!is_module_name(name) || members.size() > kMaxModules) {
+      return base::fail(Code::failed_precondition, "kernel_unavailable",
+                        fmt::format("cannot use '{}': '{}' is not a module name",
+                                    (kernel.module_directory.parent_path() / "load-order").native(), name));
+    }
+    CR_ASSIGN(auto module, base::read_file(kernel.module_directory / (name + ".ko"), kMaxMember));
+    members.push_back({"modules/" + name + ".ko", std::move(module), 0644});
+  }
+  members.push_back({"modules/load-order", std::move(order), 0644});
+  return members;
+}
+
+std::string hash_of(const std::vector<Member>& members) {
+  base::Sha256 hash;
+  for (const auto& member : members) {
+    hash.update(base::as_bytes(fmt::format("{} {:o} {}\n", member.name, member.mode, member.content.size())));
+    hash.update(base::as_bytes(member.content));
+  }
+  return hash.finish_hex();
+}
+
+class CpioWriter {
+ public:
+  explicit CpioWriter(const base::Fd& file) : archive_(archive_write_new(), archive_write_free) {
+    ok_ = archive_write_set_format_cpio_newc(archive_.get()) == ARCHIVE_OK &&
+          archive_write_open_fd(archive_.get(), file.get()) == ARCHIVE_OK;
+  }
+  void add(const std::string& name, unsigned type, unsigned mode, std::string_view content, dev_t device = 0) {
+    const std::unique_ptr<archive_entry, decltype(&archive_entry_free)> entry(archive_entry_new(), archive_entry_free);
+    archive_entry_set_pathname(entry.get(), name.c_str());
+    archive_entry_set_filetype(entry.get(), type);
+    archive_entry_set_perm(entry.get(), mode);
+    archive_entry_set_size(entry.get(), static_cast<la_int64_t>(content.size()));
+    archive_entry_set_mtime(entry.get(), 0, 0);
+    archive_entry_set_nlink(entry.get(), 1);
+    archive_entry_set_rdev(entry.get(), device);
+    ok_ = ok_ && archive_write_header(archive_.get(), entry.get()) == ARCHIVE_OK &&
+          archive_write_data(archive_.get(), content.data(), content.size()) == static_cast<la_ssize_t>(content.size());
+  }
+  Result<void> finish() {
+    ok_ = ok_ && archive_write_close(archive_.get()) == ARCHIVE_OK;
+    if (ok_) return {};
+    const char* text = archive_error_string(archive_.get());
+    return base::fail(Code::unavailable,
+                      fmt::format("cannot write an initramfs: {}", text != nullptr ? text : "unknown error"));
+  }
+
+ private:
+  std::unique_ptr<archive, decltype(&archive_write_free)> archive_;
+  bool ok_ = false;
+};
+
+}  // namespace
+
+Result<GuestKernel> find_guest_kernel(const std::optional<std::filesystem::path>& configured,
+                                      const std::filesystem::path& data_directory) {
+  std::error_code ec;
+  const std::filesystem::path image =
+      configured ? *configured : std::filesystem::canonical(data_directory / "kernels/current", ec) / "vmlinuz";
+  if (ec || ::access(image.c_str(), R_OK) != 0) {
+    base::Error error(Code::not_found, "kernel_unavailable",
+                      fmt::format("cannot find a guest kernel: '{}' is not there",
+                                  configured ? image.native() : (data_directory / "kernels/current/vmlinuz").native()));
+    return base::fail(
+        std::move(error).with_hint("run scripts/prepare-kernel, or set backends.qemu.kernel_image in config.yaml"));
+  }
+  GuestKernel kernel{image, {}, image.parent_path().filename().native()};
+  if (std::filesystem::exists(image.parent_path() / "load-order", ec))
+    kernel.module_directory = image.parent_path() / "modules";
+  return kernel;
+}
+
+Result<std::filesystem::path> ensure_initramfs(const GuestKernel& kernel, const std::filesystem::path& agent,
+                                               const std::filesystem::path& cache_directory) {
+  CR_ASSIGN(const auto members, collect_members(kernel, agent));
+  const std::filesystem::path target = cache_directory / (hash_of(members) + ".cpio");
+  if (::access(target.c_str(), R_OK) == 0) return target;
+  CR_TRY(base::make_private_directories(cache_directory));
+  CR_ASSIGN(auto file, base::AtomicFile::create(target, 0444));
+  CpioWriter writer(file.fd());
+  // The kernel opens /dev/console before the agent mounts anything.
+  writer.add("dev", AE_IFDIR, 0755, {});
+  writer.add("dev/console", AE_IFCHR, 0600, {}, makedev(5, 1));
+  writer.add("modules", AE_IFDIR, 0755, {});
+  for (const auto& member : members)
+    writer.add(member.name, AE_IFREG, member.mode, member.content);
+  CR_TRY(writer.finish());
+  CR_TRY(file.commit());
+  return target;
+}
+
+}  // namespace cleanroom::backends

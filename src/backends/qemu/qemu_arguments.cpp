@@ -1,0 +1,78 @@
+#include "src/backends/qemu/qemu_arguments.h"
+
+#include "src/channel/handshake.h"
+
+namespace cleanroom::backends::qemu {
+namespace {
+
+using Arguments = std::vector<std::string>;
+
+void append(Arguments& into, Arguments more) {
+  into.insert(into.end(), std::make_move_iterator(more.begin()), std::make_move_iterator(more.end()));
+}
+
+// A socket that is connected already: no name in the file system, nobody else can take it.
+void append_port(Arguments& into, const std::string& id, int fd, const char* name) {
+  append(into, {"-chardev", fmt::format("socket,id={},fd={}", id, fd),  //
+                "-device", fmt::format("virtserialport,chardev={},name={}", id, name)});
+}
+
+// Disks come as descriptors in QEMU's fd sets; `format=raw`, always: a probed format is a guest's way to other files.
+void append_disk(Arguments& into, std::size_t slot, int fd, bool read_only) {
+  append(into, {"-add-fd", fmt::format("fd={},set={}", fd, slot), "-blockdev",
+                fmt::format("driver=raw,node-name=disk{0},read-only={1},file.driver=file,file.filename=/dev/fdset/{0},"
+                            "file.locking=off,discard={2},detect-zeroes=off",
+                            slot, read_only ? "on" : "off", read_only ? "ignore" : "unmap"),
+                "-device", fmt::format("virtio-blk-device,drive=disk{0},serial=slot{0}", slot)});
+}
+
+}  // namespace
+
+std::vector<std::string> qemu_arguments(const QemuMachine& machine, const ChildFds& fds) {
+  const bool kvm = machine.accelerator == Accelerator::kvm;
+  Arguments arguments{
+      machine.binary.native(),
+      "-nodefaults",
+      "-no-user-config",
+      "-display",
+      "none",
+      "-no-reboot",
+      "-sandbox",
+      "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+      // acpi=on: a distribution's kernel finds the virtio-mmio devices only there.
+      "-M",
+      "microvm,acpi=on,rtc=on,usb=off,pcie=off,mem-merge=off,dump-guest-core=off",
+      "-accel",
+      kvm ? "kvm" : "tcg,thread=multi",
+      "-cpu",
+      kvm ? "host" : "max",
+      "-smp",
+      std::to_string(machine.vcpus),
+      "-m",
+      fmt::format("{}M", machine.memory_mib),
+      "-kernel",
+      machine.kernel.native(),
+      "-initrd",
+      machine.initramfs.native(),
+      "-append",
+      "console=ttyS0 quiet loglevel=2 reboot=t panic=-1 8250.nr_uarts=1 random.trust_cpu=on",
+      "-chardev",
+      fmt::format("socket,id=console,fd={}", fds.console),
+      "-serial",
+      "chardev:console",
+      "-object",
+      "rng-builtin,id=entropy",
+      "-device",
+      "virtio-rng-device,rng=entropy",
+      "-device",
+      "virtio-serial-device,max_ports=4",
+  };
+  append_port(arguments, "control", fds.control, channel::kControlPortName);
+  append_port(arguments, "network", fds.network, channel::kNetworkPortName);
+  for (std::size_t slot = 0; slot < machine.disks_read_only.size(); ++slot) {
+    append_disk(arguments, slot, fds.first_disk + static_cast<int>(slot), machine.disks_read_only[slot]);
+  }
+  return arguments;
+}
+
+}  // namespace cleanroom::backends::qemu

@@ -1,0 +1,33 @@
+#pragma once
+// The QEMU command line, as a pure function. What is not in it does not exist in the VM: no network device, no shared
+// filesystem, no USB, no display, no monitor, no PCI. QEMU's own sandbox forbids it to start programs or gain rights.
+// QEMU options: https://www.qemu.org/docs/master/system/invocation.html, microvm: system/i386/microvm.html
+#include "src/backends/backend.h"
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+namespace cleanroom::backends::qemu {
+
+// Numbers of the descriptors in the QEMU process.
+struct ChildFds {
+  int control = 3;
+  int network = 4;
+  int console = 5;
+  int first_disk = 10;
+};
+
+struct QemuMachine {
+  std::filesystem::path binary;
+  Accelerator accelerator = Accelerator::tcg;
+  std::filesystem::path kernel;
+  std::filesystem::path initramfs;
+  std::uint32_t vcpus = 1;
+  std::uint64_t memory_mib = 512;
+  std::vector<bool> disks_read_only;  // slot 0 first
+};
+
+std::vector<std::string> qemu_arguments(const QemuMachine& machine, const ChildFds& fds);
+
+}  // namespace cleanroom::backends::qemu

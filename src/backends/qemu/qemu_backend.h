@@ -1,0 +1,32 @@
+#pragma once
+// The QEMU `microvm` backend: hardware isolation with KVM; under TCG emulation, which QEMU says is no security
+// boundary.
+#include "src/backends/backend.h"
+
+#include <filesystem>
+#include <optional>
+
+namespace cleanroom::backends::qemu {
+
+struct QemuOptions {
+  std::optional<std::filesystem::path> binary;  // default: qemu-system-x86_64 in PATH
+  std::filesystem::path cache_directory;        // keeps the answer of the KVM probe
+};
+
+class QemuBackend final : public Backend {
+ public:
+  // Finds the program and tries KVM; blocks (see probe_kvm). vmm_unavailable when there is no QEMU.
+  static base::Result<std::unique_ptr<QemuBackend>> create(base::asio::any_io_executor executor,
+                                                           const QemuOptions& options);
+
+  const Capabilities& capabilities() const override { return capabilities_; }
+  base::Result<std::unique_ptr<Vm>> launch(LaunchSpec spec) override;
+
+ private:
+  QemuBackend(base::asio::any_io_executor executor, std::filesystem::path binary, Capabilities capabilities);
+  base::asio::any_io_executor executor_;
+  std::filesystem::path binary_;
+  Capabilities capabilities_;
+};
+
+}  // namespace cleanroom::backends::qemu
