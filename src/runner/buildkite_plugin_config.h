@@ -62,12 +62,4 @@ std::string plugin_name_of(std::string_view source);
 base::Result<Notes> check_other_plugins(const Environment& environment,
                                         const std::function<bool(const std::string&)>& is_file);
 
-// $BUILDKITE_ARTIFACT_PATHS (';' between globs, relative ones only) and the plugin's outputs, without duplicates. Globs
-// that leave the checkout (absolute, ~, ..) are left out with a note.
-struct OutputGlobs {
-  std::vector<std::string> globs;
-  Notes notes;
-};
-OutputGlobs output_globs(const Environment& environment, const PluginOptions& options);
-
 }  // namespace cleanroom::runner

@@ -152,36 +152,6 @@ Result<Notes> check_other_plugins(const Environment& environment,
   return notes;
 }
 
-OutputGlobs output_globs(const Environment& environment, const PluginOptions& options) {
-  OutputGlobs result;
-  const auto add = [&result](std::string_view glob) {
-    while (!glob.empty() && (glob.front() == ' ' || glob.front() == '\n'))
-      glob.remove_prefix(1);
-    while (!glob.empty() && (glob.back() == ' ' || glob.back() == '\n'))
-      glob.remove_suffix(1);
-    while (glob.starts_with("./"))
-      glob.remove_prefix(2);
-    if (glob.empty()) return;
-    if (glob.front() == '/' || glob.front() == '~' || fmt::format("/{}/", glob).find("/../") != std::string::npos) {
-      result.notes.push_back(
-          {Note::Level::warning,
-           fmt::format("{} is outside of the checkout: nothing is brought back for it", base::quote_text(glob))});
-      return;
-    }
-    if (std::find(result.globs.begin(), result.globs.end(), glob) == result.globs.end())
-      result.globs.emplace_back(glob);
-  };
-  std::string_view paths = value_of(environment, "BUILDKITE_ARTIFACT_PATHS");
-  while (!paths.empty()) {
-    const std::size_t end = paths.find(';');
-    add(paths.substr(0, end));
-    paths = end == std::string_view::npos ? std::string_view{} : paths.substr(end + 1);
-  }
-  for (const std::string& glob : options.outputs)
-    add(glob);
-  return result;
-}
-
 Result<BuildkiteStep> check_buildkite_step(const Environment& environment,
                                            const std::vector<std::string>& operator_allowed) {
   CR_ASSIGN(PluginOptions options, read_plugin_options(environment));
