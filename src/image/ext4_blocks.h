@@ -1,0 +1,53 @@
+#pragma once
+// BlockFile: hands out the blocks of an image file from front to back and writes them in large runs.
+#include "src/base/os/fd.h"
+#include "src/base/os/result.h"
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace cleanroom::image {
+
+inline constexpr std::uint32_t kBlockSize = 4096;
+using BlockBytes = std::span<const std::byte>;  // kBlockSize long
+
+struct BlockRange {
+  std::uint32_t first = 0;
+  std::uint32_t count = 0;
+};
+
+class BlockFile {
+ public:
+  // Blocks [first, limit) may be handed out. The file is empty and reads as zeros.
+  BlockFile(base::Fd file, std::uint32_t first, std::uint32_t limit);
+
+  // The next block, with `block` as its content.
+  base::Result<std::uint32_t> append(BlockBytes block);
+  // `count` blocks in a run that stay zero until write_at().
+  base::Result<std::uint32_t> reserve(std::uint32_t count);
+  base::Result<void> write_at(std::uint32_t block, std::span<const std::byte> bytes);
+  // Gives blocks back: they read as zero and are free in the bitmap; those at the very end are handed out again.
+  base::Result<void> release(BlockRange range);
+  base::Result<void> flush();
+
+  std::uint32_t next() const { return next_; }
+  std::uint32_t first() const { return first_; }
+  void set_limit(std::uint32_t limit) { limit_ = limit; }
+  const std::vector<BlockRange>& released() const { return released_; }
+  const base::Fd& fd() const { return file_; }
+
+ private:
+  base::Result<void> check_room(std::uint64_t count) const;
+
+  base::Fd file_;
+  std::uint32_t first_;
+  std::uint32_t limit_;
+  std::uint32_t next_;
+  std::vector<std::byte> pending_;  // the content of the blocks before next_
+  std::vector<BlockRange> released_;
+};
+
+}  // namespace cleanroom::image
