@@ -70,20 +70,43 @@ std::vector<Range> compile(const Table& table) {
   return ranges;
 }
 
+const std::vector<Range>& ranges_of(const model::IpAddress& address) {
+  static const auto ipv4 = compile(kIpv4Ranges);
+  static const auto ipv6 = compile(kIpv6Ranges);
+  return address.is_v4() ? ipv4 : ipv6;
+}
+
+bool overlap(const model::Cidr& a, const model::Cidr& b) {
+  return a.contains(b.network()) || b.contains(a.network());
+}
+
 }  // namespace
 
 std::optional<std::string_view> special_purpose(const model::IpAddress& address) {
-  static const auto ipv4 = compile(kIpv4Ranges);
-  static const auto ipv6 = compile(kIpv6Ranges);
   static const auto global_unicast = *model::Cidr::parse("2000::/3");
   static const auto nat64 = *model::Cidr::parse("64:ff9b::/96");
-  for (const auto& range : address.is_v4() ? ipv4 : ipv6) {
+  for (const auto& range : ranges_of(address)) {
     if (range.cidr.contains(address)) return range.why;
   }
   // IPv6 is judged by what is known to be public: new special ranges are then refused from the day they appear.
   // NAT64's well-known prefix is how an IPv6-only host reaches public IPv4.
   if (!address.is_v4() && !global_unicast.contains(address) && !nat64.contains(address)) return "not global unicast";
   return std::nullopt;
+}
+
+std::optional<std::string_view> special_purpose_within(const model::Cidr& range) {
+  static const auto global_unicast = *model::Cidr::parse("2000::/3");
+  static const auto nat64 = *model::Cidr::parse("64:ff9b::/96");
+  const auto& network = range.network();
+  for (const auto& special : ranges_of(network)) {
+    if (overlap(special.cidr, range)) return special.why;
+  }
+  if (network.is_v4()) return std::nullopt;
+  const auto inner = network.embedded_v4();
+  if (inner && range.length() == network.bits()) return special_purpose(*inner);
+  if (overlap(nat64, range)) return "translates to IPv4";
+  const bool global = global_unicast.length() <= range.length() && global_unicast.contains(network);
+  return global ? std::nullopt : std::optional<std::string_view>("not global unicast");
 }
 
 }  // namespace cleanroom::policy

@@ -13,4 +13,8 @@ namespace cleanroom::policy {
 // An IPv6 address is judged by itself; what IPv4 address it embeds is for the caller to judge as well.
 std::optional<std::string_view> special_purpose(const model::IpAddress& address);
 
+// Why some address of a range is special; nullopt when all of it is global unicast. A range that translates to IPv4
+// (NAT64) counts as special unless it is one address that stands for a public one.
+std::optional<std::string_view> special_purpose_within(const model::Cidr& range);
+
 }  // namespace cleanroom::policy

@@ -7,6 +7,7 @@
 #include "src/model/digest.h"
 #include "src/model/image_reference.h"
 #include "src/model/reason.h"
+#include "src/policy/network_rules.h"
 
 #include <chrono>
 #include <cstdint>
@@ -19,16 +20,12 @@
 
 namespace cleanroom::policy {
 
-class NetworkRules;  // src/policy/network_rules.h
-
 // What the policy asked for; nullopt = it said nothing, the operator's or the built-in default counts.
 struct Resources {
   std::optional<std::uint32_t> vcpus;
   std::optional<std::uint64_t> memory_mib;
   std::optional<std::uint64_t> disk_mib;
 };
-
-enum class EchMode { allow, deny };
 
 struct GitRule {
   std::string host;                       // canonical name
@@ -62,7 +59,6 @@ struct PolicyValues {
   Resources resources;
   std::optional<std::chrono::minutes> ttl;
   bool docker_required = false;
-  EchMode ech = EchMode::allow;
   std::vector<GitRule> git;
   std::map<std::string, RegistryPolicy> registries;
   bool registry_cache_offline = false;
@@ -72,8 +68,8 @@ struct PolicyValues {
 
 class CompiledPolicy {
  public:
-  // Made by compile_policy() (src/policy/compile.h); `canonical_json` describes exactly `values` and `rules`.
-  CompiledPolicy(PolicyValues values, NetworkRules rules, std::string canonical_json);
+  // `values` and `rules` are valid: compile_policy() (src/policy/compile.h) saw to it.
+  CompiledPolicy(PolicyValues values, NetworkRules rules);
 
   const std::string& project_name() const;
   const std::map<std::string, std::string>& metadata() const;

@@ -14,16 +14,21 @@
 
 namespace cleanroom::policy {
 
-// Where operator files are looked for. $CLEANROOM_CONFIG_DIR alone counts when set; else /etc/cleanroom, then
-// $XDG_CONFIG_HOME/cleanroom (default ~/.config/cleanroom).
+// Where operator files are looked for. $CLEANROOM_CONFIG_DIR alone counts when set, and must then hold one of the
+// files; else /etc/cleanroom, then $XDG_CONFIG_HOME/cleanroom (default ~/.config/cleanroom).
+//
+// A pipeline's `env:` reaches this process under Buildkite. So with BUILDKITE=true the home directory is that of the
+// user database, not of the environment, and the directories of the build are untrusted.
 struct OperatorPaths {
-  std::vector<std::filesystem::path> directories;  // first that has the file counts
+  std::vector<std::filesystem::path> directories;  // the first that has the file counts
+  bool from_variable = false;                      // $CLEANROOM_CONFIG_DIR chose the directory
   // Places a job's author may write (checkout, plugins, builds): an operator directory below one of them is refused, so
   // that a pipeline's `env:` cannot point CLEANROOM_CONFIG_DIR or XDG_CONFIG_HOME at files of its own repository.
   std::vector<std::filesystem::path> untrusted_roots;
   uid_t user = 0;
 
-  // From this process's environment and euid; untrusted_roots from BUILDKITE_{BUILD_CHECKOUT,BUILD,PLUGINS}_PATH.
+  // From this process's environment and euid; untrusted_roots from BUILDKITE_{BUILD_CHECKOUT,BUILD,PLUGINS}_PATH
+  // and the working directory when BUILDKITE=true.
   static OperatorPaths from_environment();
 };
 

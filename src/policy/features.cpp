@@ -1,0 +1,37 @@
+// The parts of the language whose enforcement is not built yet. A feature leaves this list in the change that enforces
+// it.
+#include "src/policy/compiled_policy.h"
+
+#include <fmt/format.h>
+
+namespace cleanroom::policy {
+
+std::vector<UnenforcedFeature> features_not_enforced(const CompiledPolicy& policy) {
+  using model::Reason;
+  const PolicyValues& values = policy.values();
+  std::vector<UnenforcedFeature> out;
+  if (values.docker_required) {
+    out.push_back({"sandbox.services.docker.required", Reason::backend_capability_mismatch,
+                   "no backend of this build runs a Docker daemon in the VM"});
+  }
+  if (!values.git.empty()) {
+    out.push_back({"git.allow", Reason::unsupported, "this build has no git gateway"});
+  }
+  for (const auto& [name, registry] : values.registries) {
+    if (!registry.enable) continue;
+    out.push_back(
+        {fmt::format("registries.{}.enable", name), Reason::unsupported, "this build has no package gateway"});
+  }
+  if (values.registry_cache_offline) {
+    out.push_back({"registries.cache.mode", Reason::unsupported, "this build has no package cache"});
+  }
+  if (!values.secrets.empty()) {
+    out.push_back({"secrets", Reason::unsupported, "this build binds no credentials"});
+  }
+  if (!values.buildkite_commands.empty()) {
+    out.push_back({"buildkite.commands", Reason::unsupported, "this build relays no agent subcommands"});
+  }
+  return out;
+}
+
+}  // namespace cleanroom::policy

@@ -1,0 +1,54 @@
+#include "src/policy/operator_config.h"
+
+#include "src/policy/json_view.h"
+#include "src/policy/operator_file.h"
+#include "src/policy/operator_schema.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+namespace cleanroom::policy {
+namespace {
+
+QemuConfig decode_qemu(const JsonView& view, const base::CheckedDocument& document, base::Diagnostics& diagnostics) {
+  const auto path = [&](const JsonView& value) -> std::optional<std::filesystem::path> {
+    if (!value.present()) return std::nullopt;
+    std::filesystem::path out = value.text();
+    if (!out.is_absolute())
+      diagnostics.error(document.position_of(value.path()), value.path(), "expected an absolute path");
+    return out;
+  };
+  QemuConfig qemu;
+  qemu.binary_path = path(view["binary_path"]);
+  qemu.kernel_image = path(view["kernel_image"]);
+  qemu.vcpus = view["vcpus"].integer<std::uint32_t>();
+  qemu.memory_mib = view["memory_mib"].integer<std::uint64_t>();
+  if (const auto seconds = view["launch_seconds"].integer<std::int64_t>()) {
+    qemu.launch_timeout = std::chrono::seconds(*seconds);
+  }
+  return qemu;
+}
+
+}  // namespace
+
+base::Result<OperatorConfig> load_operator_config(const OperatorPaths& paths, base::Diagnostics* diagnostics) {
+  base::Diagnostics local("config.yaml", "config_invalid");
+  base::Diagnostics& report = diagnostics != nullptr ? *diagnostics : local;
+  OperatorConfig config;
+  config.credentials_file_present =
+      std::any_of(paths.directories.begin(), paths.directories.end(),
+                  [](const auto& directory) { return ::access((directory / "credentials.yaml").c_str(), F_OK) == 0; });
+  CR_ASSIGN(const auto file, check_operator_file(paths, "config.yaml", config_schema(), report));
+  if (!file) return config;
+
+  const JsonView root(&file->document.value, "");
+  config.file = file->path;
+  config.default_backend = root["default_backend"].text("auto");
+  config.allow_emulation = root["allow_emulation"].boolean(false);
+  config.qemu = decode_qemu(root["backends"]["qemu"], file->document, report);
+  if (report.has_errors()) return base::fail(operator_file_error(file->path, report));
+  return config;
+}
+
+}  // namespace cleanroom::policy

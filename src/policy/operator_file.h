@@ -1,0 +1,23 @@
+#pragma once
+// Reading and checking one operator file. Internal to src/policy.
+#include "src/base/text/schema.h"
+#include "src/policy/operator_config.h"
+
+#include <optional>
+#include <string>
+
+namespace cleanroom::policy {
+
+struct OperatorDocument {
+  std::filesystem::path path;
+  base::CheckedDocument document;
+};
+
+// nullopt: there is no such file. A file of nothing but comments has no keys.
+base::Result<std::optional<OperatorDocument>> check_operator_file(const OperatorPaths& paths, const std::string& name,
+                                                                  const base::Schema& schema,
+                                                                  base::Diagnostics& diagnostics);
+// The error for a file whose diagnostics has errors.
+base::Error operator_file_error(const std::filesystem::path& path, const base::Diagnostics& diagnostics);
+
+}  // namespace cleanroom::policy

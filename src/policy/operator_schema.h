@@ -1,0 +1,10 @@
+#pragma once
+// The keys of the operator's files. A key that this build does not honour is refused, never read over.
+#include "src/base/text/schema.h"
+
+namespace cleanroom::policy {
+
+const base::Schema& config_schema();   // config.yaml
+const base::Schema& ceiling_schema();  // ceiling.yaml
+
+}  // namespace cleanroom::policy
