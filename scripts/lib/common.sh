@@ -30,3 +30,33 @@ xdg_data() { printf '%s/cleanroom\n' "${XDG_DATA_HOME:-${HOME:?HOME is not set}/
 
 # A machine may keep the admin tools off an ordinary user's PATH (Debian does).
 export PATH=$PATH:/usr/sbin:/sbin
+
+# make_scratch: a folder in $scratch that goes when the script ends, however it ends, with the jobs still running.
+make_scratch() {
+  scratch=$(mktemp -d "${TMPDIR:-/tmp}/cleanroom-$PROGRAM.XXXXXX")
+  trap 'clean_scratch' EXIT
+  trap 'exit 129' HUP
+  trap 'exit 130' INT
+  trap 'exit 143' TERM
+}
+clean_scratch() {
+  local pid
+  for pid in $(jobs -p); do kill -- "-$pid" 2>/dev/null || true; done
+  rm -rf "$scratch"
+}
+
+# The kernel and the demo image come over the network while the compiler has the processors: start_guest_parts before a
+# build, await_guest_parts after it.
+start_guest_parts() {
+  set -m  # each job leads a process group, so that clean_scratch ends its children too
+  "$CLEANROOM_ROOT/scripts/prepare-kernel" >"$scratch/kernel" 2>&1 &
+  kernel_job=$!
+  "$CLEANROOM_ROOT/scripts/make-base-image" >"$scratch/image" 2>&1 &
+  image_job=$!
+  set +m
+}
+await_guest_parts() {
+  wait "$kernel_job" || { cat "$scratch/kernel" >&2; die "cannot prepare the kernel"; }
+  wait "$image_job" || { cat "$scratch/image" >&2; die "cannot make the demo image"; }
+  cat "$scratch/kernel" "$scratch/image" >&2
+}
