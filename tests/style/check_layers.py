@@ -16,7 +16,7 @@ LIBRARIES = [
 SYSTEM_FOLDERS = ("sys/", "linux/", "netinet/", "arpa/", "net/", "asm/")
 SYSTEM_HEADERS = {
     "dirent.h", "dlfcn.h", "elf.h", "endian.h", "fcntl.h", "fnmatch.h", "getopt.h", "glob.h", "grp.h", "ifaddrs.h", "limits.h",
-    "mntent.h", "netdb.h", "poll.h", "pthread.h", "pty.h", "pwd.h", "sched.h", "signal.h", "spawn.h", "stdlib.h", "string.h",
+    "mntent.h", "netdb.h", "poll.h", "pthread.h", "pty.h", "pwd.h", "resolv.h", "sched.h", "signal.h", "spawn.h", "stdlib.h", "string.h",
     "syslog.h", "termios.h", "time.h", "ucontext.h", "unistd.h", "utime.h", "wordexp.h",
 }
 

@@ -9,7 +9,7 @@ README_LINES = 60
 PRODUCT = ("src", "guest", "hooks", "lib", "scripts", "examples", "cmake", "plugin.yml", "CMakeLists.txt", ".ci")
 NEED_README = re.compile(r"^(src/[a-z_]+|guest|hooks|scripts|tests|examples/pipelines/[^/]+)$")
 
-UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b|not (yet )?implemented|unimplemented", re.IGNORECASE)
+UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b|\b([Nn]ot (yet )?|[Uu]n)implemented\b")
 CODE_RULES = [
     (re.compile(r"(?<![\w.>:])(?:std::|::)?(?:system|popen|execlp|execvp|execvpe)\s*\("), "runs a command through a shell or PATH; use base::Process"),
     (re.compile(r"\b(?:sleep_for|sleep_until|usleep|nanosleep)\b|(?<![\w.>:])sleep\s*\("), "sleeps; wait for the event with a deadline"),
