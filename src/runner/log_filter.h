@@ -50,16 +50,22 @@ class LogFilter {
   // Where the next character stands, for group marks.
   enum class Column : std::uint8_t { line_start, after_cr, in_mark, middle };
 
-  std::size_t step(unsigned char byte, std::string& output);
-  bool continue_utf8(unsigned char byte, std::string& output);
-  void start_utf8(unsigned char byte, std::string& output);
-  bool continue_csi(unsigned char byte, std::string& output);
-  bool continue_osc_number(unsigned char byte, std::string& output);
-  bool continue_dropped(unsigned char byte, std::string& output);
-  void put_ascii(unsigned char byte, std::string& output);
-  void put_code_point(std::string& output);
-  bool neutralise(unsigned char byte, std::string& output);
+  // Each takes one byte; false = the byte is still to be judged, in the state set meanwhile.
+  bool step(unsigned char byte, std::string& output);
+  bool step_ground(unsigned char byte, std::string& output);
+  bool step_utf8(unsigned char byte, std::string& output);
+  bool step_escape(unsigned char byte, std::string& output);
+  bool step_csi(unsigned char byte, std::string& output);
+  bool step_osc_number(unsigned char byte, std::string& output);
+  bool step_dropped(unsigned char byte);
+  bool step_dropped_escape(unsigned char byte);
+
+  std::size_t plain_run(std::span<const std::byte> input) const;
+  void put_plain(unsigned char byte, std::string& output);
+  void put_held_code_point(std::string& output);
   void put_escaped(unsigned char byte, std::string& output);
+  bool after_group_mark() const { return column_ == Column::in_mark && mark_count_ == 3; }
+  void hold(State state, unsigned char byte);
   void show_held(std::string& output);
 
   LogFilterOptions options_;
@@ -68,7 +74,7 @@ class LogFilter {
   unsigned char mark_ = 0;        // in_mark: the character,
   unsigned char mark_count_ = 0;  // and how many stand there (1 to 3)
   bool styled_ = false;           // the last SGR was not a reset
-  unsigned char utf8_needed_ = 0;
+  unsigned char utf8_length_ = 0;
   std::size_t dropped_bytes_ = 0;
   std::string held_;  // the unfinished sequence; at most kMaxSgrBytes
 };
