@@ -135,7 +135,8 @@ Verdict allowed_by(const NetworkRuleSpec& rule) {
           .rule = rule.key_path,
           .detail = {},
           .tls = rule.tls,
-          .http = rule.http};
+          .http = rule.http,
+          .by_wildcard = rule.host.starts_with('*')};
 }
 
 }  // namespace

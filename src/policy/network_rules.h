@@ -50,6 +50,7 @@ struct Verdict {
   std::string detail;  // for ip_denied: "loopback", "private", "host's own", ...
   TlsMode tls = TlsMode::sni;
   HttpMode http = HttpMode::host;
+  bool by_wildcard = false;  // the deciding rule is `*.suffix`
 };
 
 class NetworkRules {
