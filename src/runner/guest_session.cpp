@@ -158,7 +158,7 @@ Awaitable<void> GuestSession::signal(std::string exec_id, int number, base::Dead
 }
 
 Awaitable<Result<void>> GuestSession::fetch_files(std::string directory, std::vector<std::string> patterns,
-                                                  std::function<Result<void>(std::span<const std::byte>)> take) {
+                                                  asio::posix::stream_descriptor into) {
   std::string target = "/v1/files?path=" + channel::percent_encode(directory);
   for (const auto& pattern : patterns)
     target += "&pattern=" + channel::percent_encode(pattern);
@@ -170,7 +170,8 @@ Awaitable<Result<void>> GuestSession::fetch_files(std::string directory, std::ve
     if (!n)
       co_return base::fail(Code::guest_failure, "agent_lost", "cannot fetch the outputs: the guest's agent was lost");
     if (*n == 0) co_return Result<void>{};
-    CR_CO_TRY(take(std::span<const std::byte>(buffer).first(*n)));
+    auto [ec, written] = co_await asio::async_write(into, asio::buffer(buffer.data(), *n), kTuple);
+    if (ec) co_return Result<void>{};
   }
 }
 

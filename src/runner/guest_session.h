@@ -9,7 +9,8 @@
 #include "src/channel/handshake.h"
 #include "src/channel/messages.h"
 
-#include <functional>
+#include <boost/asio/posix/stream_descriptor.hpp>
+
 #include <memory>
 #include <string>
 #include <vector>
@@ -36,9 +37,10 @@ class GuestSession {
   base::Awaitable<base::Result<channel::Exited>> exec(channel::ExecRequest request, JobOutputSink& sink);
   // To the process group of a running exec. Best effort: a guest that does not answer is killed by its deadline anyway.
   base::Awaitable<void> signal(std::string exec_id, int number, base::Deadline deadline);
-  // The tar bytes go to `take` in order; an error from it stops the transfer.
+  // The tar bytes go to `into` (the write end of a pipe), at the pace of its reader, and it is closed at the end. A
+  // reader that goes away ends the transfer without an error: it says itself why.
   base::Awaitable<base::Result<void>> fetch_files(std::string directory, std::vector<std::string> patterns,
-                                                  std::function<base::Result<void>(std::span<const std::byte>)> take);
+                                                  base::asio::posix::stream_descriptor into);
   // Writes a tar below `directory`.
   base::Awaitable<base::Result<void>> put_files(std::string directory, std::vector<std::byte> tar);
   // Asks the guest to power off; returns when it has answered or at the deadline.

@@ -5,13 +5,12 @@
 //   bytes
 //   - FIFOs, sockets, devices and unreadable files are left out with a warning; setuid, setgid and sticky bits and
 //     xattrs are not kept; every entry belongs to one uid:gid; hard links and holes stay
-//   - no program runs and no Git library touches the checkout: `.git` is files like any other, but for these:
-//       .git/config, config.worktree   rewritten: only sections that describe the repository itself, URLs without user
-//                                      information (workspace_git.h)
-//       .git/hooks, other secrets      left out (FETCH_HEAD's URLs are cleaned)
-//       .git as a file or a symlink    (worktree, submodule) left out with a warning: it names a directory outside
-//       objects/info/alternates        left out; the objects come along when, and only when, it names the operator's
-//                                      mirror
+//   - no program runs and no Git library touches the checkout. `.git` directories, and those of submodules below
+//     `.git/modules`, are files like any other, but only what Git needs to read the repository comes along
+//     (workspace_disk_git.h): no hooks; `config` rewritten from an allow-list; no credentials in URLs, reflogs and
+//     FETCH_HEAD. A `.git` file stays when it is relative (a submodule's), else, like a `.git` link, it is left out
+//   - objects/info/alternates is left out, unless it names the operator's mirror: then the mirror's objects come along
+//     as .git/cleanroom-mirror and an alternates file of ours names them
 // Deterministic: entries in byte order of their names. Blocks on disk I/O for as long as the tree takes: call it in a
 // pool.
 #include "src/base/os/fd.h"
@@ -45,6 +44,7 @@ struct WorkspaceOptions {
   std::uint32_t gid = 0;
   GitDirectory git = GitDirectory::include;
   std::filesystem::path repo_mirror;  // BUILDKITE_REPO_MIRROR as the agent set it, never from the repository; may be ""
+  std::string executable;  // this file (path relative to the checkout) gets its x bits: the step's script; may be ""
   WorkspaceLimits limits;
   std::stop_token stop;  // asked between entries: `cancelled`
 };

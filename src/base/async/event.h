@@ -17,6 +17,8 @@ class Event {
   asio::steady_timer timer_;
 };
 
+Awaitable<void> sleep_until(Deadline deadline);
+
 // Runs `work`, and cancels it at the deadline: timeout, "cannot <attempt>: no result within its time limit".
 template <class T>
 Awaitable<Result<T>> with_deadline(Deadline deadline, std::string attempt, Awaitable<Result<T>> work);

@@ -13,6 +13,11 @@ inline Awaitable<bool> Event::wait_until(Deadline deadline) {
   co_return first.index() == 0;
 }
 
+inline Awaitable<void> sleep_until(Deadline deadline) {
+  asio::steady_timer timer(co_await asio::this_coro::executor, deadline);
+  co_await timer.async_wait(kTuple);
+}
+
 template <class T>
 Awaitable<Result<T>> with_deadline(Deadline deadline, std::string attempt, Awaitable<Result<T>> work) {
   using namespace asio::experimental::awaitable_operators;

@@ -1,0 +1,131 @@
+#include "src/runner/admission.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+
+namespace cleanroom::runner {
+
+using base::Code;
+using base::Result;
+
+namespace {
+
+Result<policy::LoadedPolicy> load_policy(const RunRequest& request) {
+  if (request.policy_file) return policy::load_policy_file(*request.policy_file);
+  return policy::load_policy_from_checkout(request.checkout);
+}
+
+Result<void> refuse_unenforced(const policy::CompiledPolicy& policy) {
+  const auto features = policy::features_not_enforced(policy);
+  if (features.empty()) return {};
+  std::string message = "cannot run under this policy: it asks for what this build does not enforce";
+  for (const auto& feature : features)
+    message += fmt::format("\n{}: {}", feature.key_path, feature.message);
+  base::Error error(Code::unsupported, std::string(model::to_string(features.front().reason)), std::move(message));
+  return base::fail(std::move(error).with_hint("remove these keys, or use a build that enforces them"));
+}
+
+Result<void> refuse_conflicts(std::vector<policy::CeilingConflict> conflicts) {
+  if (conflicts.empty()) return {};
+  std::string message = "cannot run: more is asked for than this host's operator allows";
+  for (const auto& conflict : conflicts)
+    message += fmt::format("\n{}: {}", conflict.key_path, conflict.message);
+  return base::fail(Code::policy_denied, "policy_conflict", std::move(message));
+}
+
+bool is_local_image(std::string_view image) {
+  return image.starts_with("oci:") || image.starts_with("oci-archive:") || image.starts_with("docker-archive:");
+}
+
+// The caller's image counts before the policy's. A local file is the caller's own choice; a reference is held to the
+// ceiling.
+Result<std::string> choose_image(const RunRequest& request, const policy::CompiledPolicy& policy,
+                                 const policy::CeilingLimits& limits) {
+  if (!request.image) {
+    if (!policy.image()) {
+      return base::fail(base::Error(Code::invalid_input, "image_ref_invalid",
+                                    "cannot run: neither the policy nor the caller names an image")
+                            .with_hint("set sandbox.image.ref in cleanroom.yaml, or give --image"));
+    }
+    return policy.image()->to_string();
+  }
+  if (is_local_image(*request.image)) {
+    if (!request.under_buildkite || limits.unpinned_images) return *request.image;
+    return base::fail(base::Error(Code::policy_denied, "policy_conflict",
+                                  fmt::format("cannot use image '{}': a step may not name a file of this host", *request.image))
+                          .with_hint("import it (cleanroom image import) and name it by digest, or set images.unpinned in ceiling.yaml"));
+  }
+  CR_ASSIGN(const auto reference, model::ImageReference::parse(*request.image));
+  CR_TRY(refuse_conflicts(policy::ceiling_conflicts(reference, limits)));
+  return reference.to_string();
+}
+
+policy::Resources effective_resources(const RunRequest& request, const policy::CompiledPolicy& policy,
+                                      const policy::OperatorConfig& config) {
+  const auto first = [](auto... choices) {
+    std::common_type_t<decltype(choices)...> chosen;
+    (void)((chosen = choices, chosen.has_value()) || ...);
+    return chosen;
+  };
+  const auto cores = static_cast<std::uint32_t>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
+  policy::Resources resources;
+  resources.vcpus =
+      first(request.vcpus, policy.resources().vcpus, config.qemu.vcpus, std::optional(std::min(cores, kDefaultVcpus)));
+  resources.memory_mib = first(request.memory_mib, policy.resources().memory_mib, config.qemu.memory_mib,
+                               std::optional(kDefaultMemoryMib));
+  resources.disk_mib = policy.resources().disk_mib.value_or(kDefaultDiskMib);
+  return resources;
+}
+
+}  // namespace
+
+Result<Admission> admit(const RunRequest& request) {
+  const auto paths = policy::OperatorPaths::from_environment();
+  CR_ASSIGN(auto config, policy::load_operator_config(paths));
+  CR_ASSIGN(const auto ceiling, policy::load_ceiling(paths));
+  CR_ASSIGN(auto loaded, load_policy(request));
+  CR_TRY(policy::apply_ceiling(loaded.policy, ceiling, request.pipeline_slug));
+  CR_TRY(refuse_unenforced(loaded.policy));
+  if (request.backend != "auto" && request.backend != "qemu") {
+    return base::fail(Code::unsupported, "unsupported",
+                      fmt::format("cannot use backend '{}': this build has qemu", request.backend));
+  }
+  const auto& limits = ceiling.limits_for(request.pipeline_slug);
+  CR_ASSIGN(auto image, choose_image(request, loaded.policy, limits));
+  const auto resources = effective_resources(request, loaded.policy, config);
+  CR_TRY(refuse_conflicts(policy::ceiling_conflicts(resources, limits)));
+
+  std::chrono::seconds limit = std::chrono::minutes(limits.ttl_minutes);
+  if (loaded.policy.ttl()) limit = std::min<std::chrono::seconds>(limit, *loaded.policy.ttl());
+  if (request.timeout) limit = std::min(limit, *request.timeout);
+  Admission admission{.operator_config = std::move(config),
+                      .policy = std::move(loaded),
+                      .image_source = std::move(image),
+                      .vcpus = *resources.vcpus,
+                      .memory_mib = *resources.memory_mib,
+                      .disk_mib = *resources.disk_mib,
+                      .time_limit = limit,
+                      .launch_timeout = {},
+                      .warnings = {}};
+  admission.launch_timeout = admission.operator_config.qemu.launch_timeout.value_or(kDefaultLaunchTimeout);
+  admission.warnings = admission.policy.diagnostics.lines();
+  return admission;
+}
+
+Result<std::string> judge_emulation(const RunRequest& request, const policy::OperatorConfig& config,
+                                    const std::string& why_no_kvm) {
+  if (config.allow_emulation) return std::string();
+  if (request.under_buildkite) {
+    return base::fail(
+        base::Error(Code::policy_denied, "emulation_refused",
+                    fmt::format("cannot run without hardware virtualisation: {}; emulation is no security boundary",
+                                why_no_kvm))
+            .with_hint("give this host KVM, or set 'allow_emulation: true' in the operator's config.yaml"));
+  }
+  if (request.accept_emulation) return std::string();
+  return fmt::format("{}: the VM is emulated, which is slow and no security boundary (--allow-emulation says you know)",
+                     why_no_kvm);
+}
+
+}  // namespace cleanroom::runner

@@ -1,0 +1,36 @@
+#pragma once
+// Admission: may this run start, and as what? Reads the operator's files and the policy, and decides; starts nothing.
+// Repository text only narrows what the operator's ceiling gives; a feature that this build cannot enforce is refused,
+// never ignored.
+#include "src/policy/ceiling.h"
+#include "src/policy/load.h"
+#include "src/policy/operator_config.h"
+#include "src/runner/run_request.h"
+
+#include <chrono>
+#include <string>
+
+namespace cleanroom::runner {
+
+struct Admission {
+  policy::OperatorConfig operator_config;
+  policy::LoadedPolicy policy;
+  std::string image_source;  // for ImageStore::ensure()
+  std::uint32_t vcpus = 0;
+  std::uint64_t memory_mib = 0;
+  std::uint64_t disk_mib = 0;
+  std::chrono::seconds time_limit{};
+  std::chrono::seconds launch_timeout{};
+  std::vector<std::string> warnings;
+};
+
+// Reasons: policy_missing, policy_invalid, policy_conflict, config_invalid, config_insecure,
+// backend_capability_mismatch, unsupported, image_ref_invalid. Blocks on reading a few small files.
+base::Result<Admission> admit(const RunRequest& request);
+
+// Emulation is no security boundary. Under Buildkite only the operator's configuration accepts it (emulation_refused);
+// a person running locally is warned. Returns the warning, or nothing.
+base::Result<std::string> judge_emulation(const RunRequest& request, const policy::OperatorConfig& config,
+                                          const std::string& why_no_kvm);
+
+}  // namespace cleanroom::runner

@@ -1,0 +1,107 @@
+// From disks and kernel to a guest that takes commands.
+#include "src/base/os/io.h"
+#include "src/base/os/random.h"
+#include "src/runner/job_run.h"
+
+#include <boost/asio/experimental/awaitable_operators.hpp>
+#include <fcntl.h>
+
+namespace cleanroom::runner {
+
+using base::Awaitable;
+using base::Code;
+using base::Result;
+using namespace base::asio::experimental::awaitable_operators;
+
+namespace {
+
+// The order of the disks on the VMM's command line.
+constexpr std::uint8_t kRootfsSlot = 0;
+constexpr std::uint8_t kScratchSlot = 1;
+constexpr std::uint8_t kWorkspaceSlot = 2;
+constexpr std::size_t kMaxBlockedLines = 25;  // in the job log; the summary counts all, audit.jsonl has each
+constexpr std::size_t kConsoleTailShown = 2048;
+constexpr const char* kHostname = "cleanroom";
+
+channel::GuestNetwork guest_network(const policy::NetworkRules& rules) {
+  channel::GuestNetwork network{
+      .names = rules.allowed_name_patterns(), .ports = rules.allowed_ports(), .addresses = {}};
+  for (const auto& cidr : rules.allowed_cidrs()) {
+    if (cidr.network().is_v4()) network.addresses.push_back(cidr.to_string());
+  }
+  return network;
+}
+
+}  // namespace
+
+Result<backends::LaunchSpec> JobRun::launch_spec() const {
+  backends::LaunchSpec spec{.kernel = kernel_.image,
+                            .initramfs = initramfs_,
+                            .vcpus = admission_->vcpus,
+                            .memory_mib = admission_->memory_mib,
+                            .disks = {},
+                            .console_log = directory_->path() / "console.log"};
+  const auto add = [&spec](const std::filesystem::path& path, int flags) -> Result<void> {
+    CR_ASSIGN(auto file, base::open_file(path, flags));
+    spec.disks.push_back({std::move(file), flags == O_RDONLY});
+    return {};
+  };
+  CR_TRY(add(image_->rootfs, O_RDONLY));
+  CR_TRY(add(directory_->work() / "scratch.ext4", O_RDWR));
+  CR_TRY(add(directory_->work() / "workspace.ext4", O_RDWR));
+  return spec;
+}
+
+channel::StartRecord JobRun::start_record() const {
+  channel::StartRecord start;
+  base::fill_random(start.nonce);
+  base::fill_random(start.entropy);
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  start.wall_clock_ns = static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(now).count());
+  start.hostname = kHostname;
+  start.rootfs_slot = kRootfsSlot;
+  start.scratch_slot = kScratchSlot;
+  start.mounts = {{.slot = kWorkspaceSlot, .path = request_.workdir, .read_only = 0}};
+  start.network = guest_network(admission_->policy.policy.network());
+  return start;
+}
+
+Awaitable<Result<void>> JobRun::launch_phase() {
+  CR_CO_ASSIGN(auto spec, launch_spec());
+  const auto deadline = base::deadline_in(admission_->launch_timeout);
+  machine_ = std::make_unique<Machine>();
+  CR_CO_ASSIGN(machine_->audit, egress::AuditLog::open(directory_->path() / "audit.jsonl", record_.run_id));
+  CR_CO_ASSIGN(machine_->vm, backend_->launch(std::move(spec)));
+  record_.timer.finish("vmm");
+  CR_CO_TRY(co_await await_guest(deadline));
+  serve_egress();
+  record_.timer.finish("boot");
+  co_return Result<void>{};
+}
+
+Awaitable<Result<void>> JobRun::await_guest(base::Deadline deadline) {
+  auto started = GuestSession::start(*machine_->vm, start_record(), deadline);
+  auto first = co_await (std::move(started) || cancellation_.wait_requested());
+  if (first.index() == 1) co_return base::fail(Code::cancelled, "cancelled", "cancelled while the VM started");
+  auto session = std::move(std::get<0>(first));
+  if (!session) {
+    base::Error error = std::move(session).error();
+    const auto tail = machine_->vm->console_tail(kConsoleTailShown);
+    if (!tail.empty()) error.message += "\nits console ends with:\n" + tail;
+    co_return base::fail(std::move(error));
+  }
+  machine_->session = std::move(*session);
+  co_return Result<void>{};
+}
+
+void JobRun::serve_egress() {
+  auto on_denial = [this](const egress::Denial& denial) {
+    if (denial.occurrence != 1 || ++blocked_lines_ > kMaxBlockedLines) return;
+    log_.line(fmt::format("blocked {}:{} ({})", denial.host, denial.port, model::to_string(denial.reason)));
+  };
+  machine_->egress = std::make_unique<egress::EgressServer>(admission_->policy.policy.network(), machine_->resolver,
+                                                            machine_->dialer, *machine_->audit, on_denial);
+  base::asio::co_spawn(context_, machine_->egress->serve(machine_->vm->take_network()), base::asio::detached);
+}
+
+}  // namespace cleanroom::runner

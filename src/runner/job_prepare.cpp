@@ -1,0 +1,115 @@
+// Before a VM starts: may it, and with which image, disks and kernel?
+#include "src/backends/qemu/qemu_backend.h"
+#include "src/base/os/io.h"
+#include "src/runner/go_duration.h"
+#include "src/runner/job_run.h"
+#include "src/runner/workspace_disk.h"
+
+#include <boost/asio/experimental/awaitable_operators.hpp>
+#include <fcntl.h>
+
+namespace cleanroom::runner {
+
+using base::Awaitable;
+using base::Code;
+using base::Result;
+using namespace base::asio::experimental::awaitable_operators;
+
+namespace {
+
+// An image's numeric user owns the workspace. A name means something only inside the image: the agent resolves it for
+// the process, and the workspace stays root's.
+std::pair<std::uint32_t, std::uint32_t> workspace_owner(const std::string& user) {
+  const auto colon = user.find(':');
+  const auto uid = parse_digits(user.substr(0, colon));
+  const auto gid = colon == std::string::npos ? std::nullopt : parse_digits(user.substr(colon + 1));
+  return {static_cast<std::uint32_t>(uid.value_or(0)), static_cast<std::uint32_t>(gid.value_or(0))};
+}
+
+Result<WorkspaceReport> make_disks(std::filesystem::path work, std::uint64_t disk_mib, WorkspaceOptions options) {
+  CR_ASSIGN(const auto scratch, base::open_file(work / "scratch.ext4", O_RDWR | O_CREAT | O_EXCL, 0600));
+  CR_TRY(create_scratch_disk(scratch, disk_mib));
+  CR_ASSIGN(const auto workspace, base::open_file(work / "workspace.ext4", O_RDWR | O_CREAT | O_EXCL, 0600));
+  return build_workspace_disk(workspace, options);
+}
+
+}  // namespace
+
+Result<void> JobRun::admit_phase() {
+  CR_ASSIGN(auto admission, admit(request_));
+  admission_.emplace(std::move(admission));
+  for (const auto& warning : admission_->warnings)
+    log_.warning(warning);
+  const auto& loaded = admission_->policy;
+  record_.policy_file = loaded.file.native();
+  record_.policy_hash = loaded.policy.hash().to_string();
+  record_.metadata = loaded.policy.metadata();
+  record_.vcpus = admission_->vcpus;
+  record_.memory_mib = admission_->memory_mib;
+  CR_TRY(choose_backend());
+  record_.timer.finish("admit");
+  return {};
+}
+
+Result<void> JobRun::choose_backend() {
+  const backends::qemu::QemuOptions options{.binary = admission_->operator_config.qemu.binary_path,
+                                            .cache_directory = paths_.cache / "probes"};
+  CR_ASSIGN(backend_, backends::qemu::QemuBackend::create(context_.get_executor(), options));
+  const auto& capabilities = backend_->capabilities();
+  record_.backend = capabilities.name;
+  record_.accelerator = backends::to_string(capabilities.accelerator);
+  record_.hardware_isolation = capabilities.hardware_isolation;
+  if (capabilities.hardware_isolation) return {};
+  CR_ASSIGN(const auto warning, judge_emulation(request_, admission_->operator_config, capabilities.why_no_kvm));
+  if (!warning.empty()) log_.warning(warning);
+  return {};
+}
+
+Awaitable<Result<void>> JobRun::prepare_phase() {
+  CR_CO_ASSIGN(kernel_, backends::find_guest_kernel(admission_->operator_config.qemu.kernel_image, paths_.data));
+  record_.kernel_version = kernel_.version;
+  CR_CO_ASSIGN(initramfs_, backends::ensure_initramfs(kernel_, paths_.agent, paths_.cache / "initramfs"));
+  CR_CO_TRY(co_await prepare_image());
+  co_return co_await prepare_disks();
+}
+
+Awaitable<Result<void>> JobRun::prepare_image() {
+  image::ImageStore store(paths_.data / "images");
+  const std::string source = admission_->image_source;
+  auto ensured =
+      base::run_blocking<image::StoredImage>(pool_, [store, source]() mutable { return store.ensure(source); });
+  auto first = co_await (std::move(ensured) || cancellation_.wait_requested());
+  if (first.index() == 1) co_return base::fail(Code::cancelled, "cancelled", "cancelled while the image was prepared");
+  CR_CO_ASSIGN(auto image, std::move(std::get<0>(first)));
+  image_.emplace(std::move(image));
+  record_.image_digest = image_->digest.to_string();
+  record_.image_source = source;
+  record_.timer.finish("image");
+  co_return Result<void>{};
+}
+
+Awaitable<Result<void>> JobRun::prepare_disks() {
+  const auto owner = workspace_owner(image_->config.user);
+  WorkspaceOptions options{.checkout = request_.checkout,
+                           .size_mib = admission_->disk_mib,
+                           .uid = owner.first,
+                           .gid = owner.second,
+                           .repo_mirror = request_.repo_mirror,
+                           .executable = request_.command.script_path.value_or(""),
+                           .stop = stop_.get_token()};
+  const auto work = directory_->work();
+  const auto disk_mib = admission_->disk_mib;
+  auto made = base::run_blocking<WorkspaceReport>(pool_, [=] { return make_disks(work, disk_mib, options); });
+  auto first = co_await (std::move(made) || cancellation_.wait_requested());
+  if (first.index() == 1) {
+    stop_.request_stop();
+    co_return base::fail(Code::cancelled, "cancelled", "cancelled while the checkout was copied");
+  }
+  CR_CO_ASSIGN(const auto report, std::move(std::get<0>(first)));
+  for (const auto& warning : report.warnings)
+    log_.warning(warning);
+  record_.timer.finish("workspace");
+  co_return Result<void>{};
+}
+
+}  // namespace cleanroom::runner

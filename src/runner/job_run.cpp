@@ -1,0 +1,140 @@
+#include "src/runner/job_run.h"
+
+#include "src/base/os/atomic_file.h"
+#include "src/base/os/io.h"
+#include "src/model/exit_code.h"
+
+#include <map>
+
+namespace cleanroom::runner {
+
+namespace asio = base::asio;
+using base::Awaitable;
+using base::Code;
+using base::Result;
+
+namespace {
+
+constexpr std::chrono::milliseconds kShutdownLimit{1000};
+constexpr std::chrono::seconds kVmEndLimit{5};
+
+std::vector<NetworkCount> network_counts(const egress::Summary& summary) {
+  std::map<std::pair<std::string, std::uint16_t>, NetworkCount> counts;
+  const auto add = [&counts](const std::vector<egress::SummaryEntry>& entries, std::uint64_t NetworkCount::*which) {
+    for (const auto& entry : entries) {
+      auto& count = counts[{entry.host, entry.port}];
+      count.host = entry.host;
+      count.port = entry.port;
+      count.*which += entry.count;
+      if (entry.reason != model::Reason::allowed) count.reason = model::to_string(entry.reason);
+    }
+  };
+  add(summary.allowed, &NetworkCount::allowed);
+  add(summary.denied, &NetworkCount::denied);
+  std::vector<NetworkCount> list;
+  for (auto& [key, count] : counts)
+    list.push_back(std::move(count));
+  return list;
+}
+
+}  // namespace
+
+JobRun::JobRun(asio::io_context& context, base::BlockingPool& pool, JobLog& log, RunRequest request)
+    : context_(context),
+      pool_(pool),
+      log_(log),
+      request_(std::move(request)),
+      cancellation_(context.get_executor(), request_.cancel) {}
+
+JobRun::~JobRun() = default;
+
+Awaitable<int> JobRun::run() {
+  record_.started = base::format_utc_now();
+  asio::co_spawn(context_, cancellation_.watch(), asio::detached);
+  for (const auto& note : request_.notes) {
+    if (note.level == Note::Level::warning || request_.debug) log_.warning(note.text);
+  }
+  if (auto outcome = co_await run_phases(); !outcome) record_failure(outcome.error());
+  co_await teardown_phase();
+  write_record();
+  co_await log_.finish();
+  cancellation_.stop();
+  co_return record_.exit_code;
+}
+
+Awaitable<Result<void>> JobRun::run_phases() {
+  log_.setup_heading("Preparing the cleanroom");
+  CR_CO_ASSIGN(paths_, HostPaths::find());
+  CR_CO_ASSIGN(auto directory, RunDirectory::create(paths_.state));
+  directory_.emplace(std::move(directory));
+  record_.run_id = directory_->id();
+  CR_CO_TRY(admit_phase());
+  CR_CO_TRY(co_await prepare_phase());
+  CR_CO_TRY(co_await launch_phase());
+  auto ended = co_await command_phase();
+  // A job that failed, or was cancelled, may have left the very files that say why.
+  if (command_ran_) co_await outputs_phase();
+  co_return ended;
+}
+
+Awaitable<void> JobRun::teardown_phase() {
+  if (!machine_) co_return;
+  const auto begun = base::SteadyClock::now();
+  // Nothing of the guest is needed any more: no need to let it end in good order. The scratch disk goes with it.
+  if (machine_->vm) machine_->vm->kill();
+  if (machine_->egress) {
+    machine_->egress->close();
+    record_.network = network_counts(machine_->egress->summary());
+  }
+  machine_->session.reset();
+  if (machine_->vm) {
+    auto gone = [](backends::Vm& vm) -> Awaitable<Result<base::ExitStatus>> { co_return co_await vm.wait_exit(); };
+    (void)co_await base::with_deadline<base::ExitStatus>(base::deadline_in(kVmEndLimit), "end the VM",
+                                                         gone(*machine_->vm));
+  }
+  record_.timer.record("teardown", std::chrono::duration<double, std::milli>(base::SteadyClock::now() - begun).count());
+}
+
+void JobRun::record_failure(const base::Error& error) {
+  record_.message = error.describe();
+  record_.reason = error.reason.empty() ? std::string(to_string(error.code)) : error.reason;
+  if (error.code == Code::cancelled) {
+    record_.outcome = Outcome::cancelled;
+    // The job's own status may stand there already; success it cannot be.
+    record_.exit_code = record_.job_status.value_or(0) != 0 ? record_.exit_code : 128 + cancellation_.signal();
+    log_.line(error.describe());
+    return;
+  }
+  if (timed_out_) {
+    record_.outcome = Outcome::time_limit;
+    record_.exit_code = static_cast<int>(model::ExitCode::time_limit);
+    log_.error(error);
+    return;
+  }
+  const auto code = model::exit_code_of(error);
+  record_.outcome = code == model::ExitCode::configuration ? Outcome::refused : Outcome::infrastructure;
+  record_.exit_code = static_cast<int>(code);
+  log_.error(error);
+}
+
+void JobRun::write_record() {
+  const std::string json = to_json(record_);
+  if (directory_) {
+    if (request_.keep_on_failure && record_.outcome != Outcome::succeeded && machine_) {
+      directory_->keep_work();
+      log_.line(fmt::format("kept for a look: {}", directory_->path().native()));
+    }
+    const auto written = base::write_file_atomically(directory_->path() / "run.json", json);
+    if (!written) log_.warning(written.error().describe());
+  }
+  if (request_.result_file) {
+    const auto written = base::write_file_atomically(*request_.result_file, json, 0644);
+    if (!written) log_.warning(written.error().describe());
+  }
+  if (!machine_) return;
+  log_.setup_heading("Cleanroom summary");
+  for (const auto& line : summary_lines(record_))
+    log_.line(line);
+}
+
+}  // namespace cleanroom::runner

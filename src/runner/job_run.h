@@ -1,0 +1,91 @@
+#pragma once
+// JobRun: one job from request to exit code. Each phase is a function in a file of its own; what it acquired is undone
+// by its owner, in reverse, whatever ends the run:
+//
+//   admit     job_prepare.cpp   operator files, policy, ceiling                                 -> refused (78)
+//   prepare   job_prepare.cpp   image and checkout to ext4, scratch disk, kernel, initramfs     -> infrastructure (125)
+//   launch    job_launch.cpp    VMM, READY, START, egress                                       -> infrastructure (125)
+//   command   job_command.cpp   the job; time limit and cancellation                            -> its status, 124,
+//   128+n outputs   job_outputs.cpp   what the patterns match comes back; also after a failure teardown  job_run.cpp
+//   guest off, VMM gone, work directory gone, run.json written
+#include "src/backends/backend.h"
+#include "src/backends/guest_kernel.h"
+#include "src/base/async/run_blocking.h"
+#include "src/egress/egress_server.h"
+#include "src/image/image_store.h"
+#include "src/runner/admission.h"
+#include "src/runner/cancellation.h"
+#include "src/runner/host_paths.h"
+#include "src/runner/job_log.h"
+#include "src/runner/run_directory.h"
+#include "src/runner/run_record.h"
+#include "src/runner/run_request.h"
+
+#include <memory>
+#include <optional>
+#include <stop_token>
+
+namespace cleanroom::runner {
+
+class JobRun {
+ public:
+  // All references outlive this. `pool` runs what blocks.
+  JobRun(base::asio::io_context& context, base::BlockingPool& pool, JobLog& log, RunRequest request);
+  ~JobRun();
+  // Never fails: whatever happens becomes an exit code, a record and a line in the log.
+  base::Awaitable<int> run();
+
+ private:
+  // The VM and what serves it; torn down from the last to the first.
+  struct Machine {
+    egress::SystemResolver resolver;
+    egress::SystemDialer dialer;
+    std::unique_ptr<egress::AuditLog> audit;
+    std::unique_ptr<backends::Vm> vm;
+    std::unique_ptr<egress::EgressServer> egress;
+    std::unique_ptr<GuestSession> session;
+  };
+  struct CommandEnd;
+
+  base::Awaitable<base::Result<void>> run_phases();
+  base::Result<void> admit_phase();
+  base::Result<void> choose_backend();
+  base::Awaitable<base::Result<void>> prepare_phase();
+  base::Awaitable<base::Result<void>> prepare_image();
+  base::Awaitable<base::Result<void>> prepare_disks();
+  base::Awaitable<base::Result<void>> launch_phase();
+  base::Result<backends::LaunchSpec> launch_spec() const;
+  channel::StartRecord start_record() const;
+  base::Awaitable<base::Result<void>> await_guest(base::Deadline deadline);
+  void serve_egress();
+  base::Awaitable<base::Result<void>> command_phase();
+  base::Awaitable<base::Result<void>> run_command();
+  base::Awaitable<void> end_command(std::shared_ptr<CommandEnd> end, int signal, base::Deadline hard_stop);
+  base::Result<void> judge_command(const CommandEnd& end);
+  base::Awaitable<void> outputs_phase();
+  base::Awaitable<base::Result<void>> fetch_outputs(base::Deadline deadline);
+  base::Awaitable<void> teardown_phase();
+  void record_failure(const base::Error& error);
+  void write_record();
+
+  base::asio::io_context& context_;
+  base::BlockingPool& pool_;
+  JobLog& log_;
+  RunRequest request_;
+  Cancellation cancellation_;
+  HostPaths paths_;
+  RunRecord record_;
+  std::optional<RunDirectory> directory_;
+  std::optional<Admission> admission_;
+  std::unique_ptr<backends::Backend> backend_;
+  std::optional<image::StoredImage> image_;
+  backends::GuestKernel kernel_;
+  std::filesystem::path initramfs_;
+  std::stop_source stop_;
+  std::unique_ptr<Machine> machine_;
+  std::size_t blocked_lines_ = 0;
+  bool timed_out_ = false;
+  bool command_ran_ = false;
+};
+
+}  // namespace cleanroom::runner

@@ -1,0 +1,85 @@
+#include "src/runner/run_directory.h"
+
+#include "src/base/os/clock.h"
+#include "src/base/os/io.h"
+#include "src/base/os/random.h"
+#include "src/base/os/temp_dir.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+
+#include <algorithm>
+#include <vector>
+
+namespace cleanroom::runner {
+
+using base::Result;
+
+namespace {
+
+// Sorts by time as text: 20261123-204512-1f2e3d4c.
+std::string new_run_id() {
+  std::string id;
+  for (const char c : base::format_utc_now().substr(0, 19)) {
+    if (c == 'T') id += '-';
+    if (c >= '0' && c <= '9') id += c;
+  }
+  return id + "-" + base::random_hex(4);
+}
+
+// A run that still lives holds its lock.
+bool is_alive(const std::filesystem::path& run) {
+  const auto lock = base::open_file(run / "lock", O_RDWR);
+  if (!lock) return false;
+  return ::flock(lock->get(), LOCK_EX | LOCK_NB) != 0;
+}
+
+}  // namespace
+
+Result<void> RunDirectory::sweep(const std::filesystem::path& state) {
+  std::vector<std::filesystem::path> ended;
+  std::error_code ec;
+  for (const auto& entry : std::filesystem::directory_iterator(state / "runs", ec)) {
+    if (entry.is_directory(ec) && !entry.is_symlink(ec) && !is_alive(entry.path())) ended.push_back(entry.path());
+  }
+  std::sort(ended.begin(), ended.end());
+  const std::size_t surplus = ended.size() - std::min(ended.size(), kKeptRuns);
+  for (std::size_t i = 0; i < ended.size(); ++i) {
+    // Runs that --keep-on-failure wanted kept carry a mark.
+    const bool kept = std::filesystem::exists(ended[i] / "keep", ec);
+    if (i < surplus && !kept) {
+      std::filesystem::remove_all(ended[i], ec);
+    } else if (!kept) {
+      std::filesystem::remove_all(ended[i] / "work", ec);
+    }
+  }
+  return {};
+}
+
+Result<RunDirectory> RunDirectory::create(const std::filesystem::path& state) {
+  CR_TRY(base::make_private_directories(state / "runs"));
+  CR_TRY(sweep(state));
+  std::string id = new_run_id();
+  const auto path = state / "runs" / id;
+  // The lock exists before the directory has its name, so that a sweeper never sees a live run without one.
+  CR_ASSIGN(auto fresh, base::TempDir::create(state / "runs", "." + id + "-"));
+  CR_ASSIGN(auto lock, base::open_file(fresh.path() / "lock", O_RDWR | O_CREAT, 0600));
+  if (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) return base::fail(base::errno_error("lock", path.native()));
+  CR_TRY(base::make_private_directories(fresh.path() / "work"));
+  if (::rename(fresh.path().c_str(), path.c_str()) != 0)
+    return base::fail(base::errno_error("create directory", path.native()));
+  (void)fresh.release();
+  return RunDirectory(std::move(id), path, std::move(lock));
+}
+
+RunDirectory::~RunDirectory() {
+  if (!lock_) return;
+  std::error_code ec;  // the next start's sweep takes what could not be removed now
+  if (!keep_work_) {
+    std::filesystem::remove_all(work(), ec);
+  } else {
+    (void)base::open_file(path_ / "keep", O_WRONLY | O_CREAT, 0600);
+  }
+}
+
+}  // namespace cleanroom::runner
