@@ -1,0 +1,84 @@
+#include "src/backends/qemu/qemu_arguments.h"
+
+#include <doctest/doctest.h>
+
+#include <algorithm>
+
+using namespace cleanroom::backends;
+using namespace cleanroom::backends::qemu;
+
+namespace {
+
+QemuMachine machine(Accelerator accelerator) {
+  return {.binary = "/usr/bin/qemu-system-x86_64",
+          .accelerator = accelerator,
+          .kernel = "/k/vmlinuz",
+          .initramfs = "/i.cpio",
+          .vcpus = 3,
+          .memory_mib = 768,
+          .disks_read_only = {true, false}};
+}
+
+// The value after an option; every occurrence.
+std::vector<std::string> values_of(const std::vector<std::string>& arguments, const std::string& option) {
+  std::vector<std::string> values;
+  for (std::size_t i = 0; i + 1 < arguments.size(); ++i) {
+    if (arguments[i] == option) values.push_back(arguments[i + 1]);
+  }
+  return values;
+}
+
+bool has(const std::vector<std::string>& arguments, const std::string& argument) {
+  return std::find(arguments.begin(), arguments.end(), argument) != arguments.end();
+}
+
+}  // namespace
+
+TEST_SUITE("backends/qemu_arguments") {
+  TEST_CASE("VMM-08 QEMU is confined, and has no monitor, network, USB, display or shared filesystem") {
+    const auto arguments = qemu_arguments(machine(Accelerator::kvm), {});
+    CHECK(values_of(arguments, "-sandbox") ==
+          std::vector<std::string>{"on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"});
+    CHECK(has(arguments, "-nodefaults"));
+    CHECK(has(arguments, "-no-user-config"));
+    CHECK(values_of(arguments, "-M").front().starts_with("microvm,"));
+    for (const char* absent : {"-monitor", "-qmp", "-mon", "-net", "-netdev", "-nic", "-usb", "-vga", "-fsdev",
+                               "-virtfs", "-incoming", "-gdb", "-s", "-loadvm"}) {
+      CAPTURE(absent);
+      CHECK_FALSE(has(arguments, absent));
+    }
+  }
+
+  TEST_CASE("EGR-01 RLY-13 every device is one of a short list") {
+    const auto devices = values_of(qemu_arguments(machine(Accelerator::tcg), {}), "-device");
+    CHECK(devices.size() == 6);
+    for (const auto& device : devices) {
+      const auto kind = device.substr(0, device.find(','));
+      CAPTURE(device);
+      CHECK((kind == "virtio-rng-device" || kind == "virtio-serial-device" || kind == "virtserialport" ||
+             kind == "virtio-blk-device"));
+    }
+  }
+
+  TEST_CASE("disks are raw, come by descriptor, and the image is read-only") {
+    const auto arguments = qemu_arguments(machine(Accelerator::tcg), {});
+    const auto blocks = values_of(arguments, "-blockdev");
+    REQUIRE(blocks.size() == 2);
+    for (const auto& block : blocks)
+      CHECK(block.starts_with("driver=raw,"));
+    CHECK(blocks[0].find("read-only=on") != std::string::npos);
+    CHECK(blocks[1].find("read-only=off") != std::string::npos);
+    CHECK(values_of(arguments, "-add-fd") == std::vector<std::string>{"fd=10,set=0", "fd=11,set=1"});
+  }
+
+  TEST_CASE("the accelerator decides the CPU, and the sizes are passed on") {
+    const auto kvm = qemu_arguments(machine(Accelerator::kvm), {});
+    CHECK(values_of(kvm, "-accel") == std::vector<std::string>{"kvm"});
+    CHECK(values_of(kvm, "-cpu") == std::vector<std::string>{"host"});
+    const auto tcg = qemu_arguments(machine(Accelerator::tcg), {});
+    CHECK(values_of(tcg, "-accel").front().starts_with("tcg"));
+    CHECK(values_of(tcg, "-cpu") == std::vector<std::string>{"max"});
+    CHECK(values_of(tcg, "-smp") == std::vector<std::string>{"3"});
+    CHECK(values_of(tcg, "-m") == std::vector<std::string>{"768M"});
+  }
+}
