@@ -12,6 +12,7 @@ struct Limits {
   std::size_t depth = 256;                // path components
   std::size_t path_bytes = 4096;
   std::size_t name_bytes = 255;                // one component
+  std::size_t text_bytes = 96u << 20;          // names, link targets and attributes of all members together
   std::uint64_t expanded_bytes = 64ull << 30;  // decompressed layers together
   std::uint64_t ratio = 200;                   // decompressed : compressed of one layer, judged past ratio_grace_bytes
   std::uint64_t ratio_grace_bytes = 256ull << 20;
