@@ -8,7 +8,7 @@ import sys
 
 import tree
 
-FOLDERS = ("src", "guest", "tests", "examples", "bench")
+FOLDERS = ("src", "guest", "tests", "bench")
 BATCH = 20
 
 

@@ -15,7 +15,7 @@ LIBRARIES = [
 # The C++ standard library has no extension; these are libc's and the kernel's.
 SYSTEM_FOLDERS = ("sys/", "linux/", "netinet/", "arpa/", "net/", "asm/")
 SYSTEM_HEADERS = {
-    "dirent.h", "dlfcn.h", "elf.h", "endian.h", "fcntl.h", "fnmatch.h", "getopt.h", "glob.h", "grp.h", "ifaddrs.h", "limits.h",
+    "dirent.h", "dlfcn.h", "elf.h", "endian.h", "fcntl.h", "fnmatch.h", "getopt.h", "glob.h", "grp.h", "ifaddrs.h", "limits.h", "locale.h",
     "mntent.h", "netdb.h", "poll.h", "pthread.h", "pty.h", "pwd.h", "resolv.h", "sched.h", "signal.h", "spawn.h", "stdlib.h", "string.h",
     "syslog.h", "termios.h", "time.h", "ucontext.h", "unistd.h", "utime.h", "wordexp.h",
 }
@@ -82,6 +82,14 @@ def check_library(layer, header):
     return None
 
 
+def check_architecture(findings, root, layers):
+    """ARCHITECTURE.md has a row for each folder that exists, in the order of layers.txt."""
+    shown = re.findall(r"^\| `((?:src/|guest)[a-z_/]*)` \|", tree.read(root, "ARCHITECTURE.md"), re.MULTILINE)
+    real = [layer.path for layer in layers if (root / layer.path).is_dir()]
+    if shown != real:
+        findings.add("ARCHITECTURE.md", 0, f"shows the layers {shown}; layers.txt has {real}")
+
+
 def main():
     root = tree.parse_root(__doc__).parse_args().root
     layers = load_layers(tree.read(root, "tests/style/layers.txt"))
@@ -99,6 +107,7 @@ def main():
                 own = match["own"]
                 if complaint := check_own(root, layers, layer, own) if own else check_library(layer, match["system"]):
                     findings.add(path, number, complaint)
+    check_architecture(findings, root, layers)
     findings.finish(f"check_layers: {seen} includes")
 
 

@@ -15,6 +15,7 @@ JUNIT = '<testsuite><testcase name="e2e: x" status="{status}">{skipped}<system-o
 def good_tree(root):
     for path, text in {
         "src/base/os/a.h": GOOD_HEADER,
+        "ARCHITECTURE.md": "| `src/base/os` | a |\n| `src/runner` | b |\n",
         "src/base/README.md": "# base\n",
         "src/runner/b.cpp": '#include "src/base/os/a.h"\n\nint f() {\n  return 0;\n}\n',
         "src/runner/README.md": "# runner\n",
@@ -43,12 +44,14 @@ BAD = [
     ("check_layers.py", "src/runner/c.cpp", '#include "b.h"\n', "by its path from the root"),
     ("check_layers.py", "src/runner/c.cpp", "#include <leveldb/db.h>\n", "no library"),
     ("check_layers.py", "src/novel/c.cpp", "int a;\n", "no line of layers.txt"),
+    ("check_layers.py", "ARCHITECTURE.md", "| `src/runner` | b |\n| `src/base/os` | a |\n", "shows the layers"),
     ("check_tree.py", "src/runner/long.cpp", "int a;\n" * 701, "at most 700"),
     ("check_tree.py", "src/runner/long.h", "#pragma once\n" + "int f();\n" * 250, "at most 250"),
     ("check_tree.py", "src/runner/c.cpp", "// TODO: later\n", "unfinished mark"),
     ("check_tree.py", "hooks/command", "#!/usr/bin/env bash\n# FIXME\n", "unfinished mark"),
     ("check_tree.py", "src/runner/c.cpp", 'int f() { return system("ls"); }\n', "through a shell"),
     ("check_tree.py", "src/runner/c.cpp", "void f() { std::this_thread::sleep_for(kTick); }\n", "sleeps"),
+    ("check_tree.py", "src/runner/c.cpp", "void f() { ::sleep(1); }\n", "sleeps"),
     ("check_tree.py", "src/runner/c.h", "int f();\n", "no #pragma once"),
     ("check_tree.py", "src/runner/c.h", "#pragma once\nusing namespace std;\n", "using namespace"),
     ("check_tree.py", "src/novel/c.cpp", "int a;\n", "src/novel: has no README.md"),
