@@ -22,7 +22,7 @@ import json, sys
 sandbox, plugin, command, extra = sys.argv[1:]
 env = {"BUILDKITE": "true", "CI": "true", "BUILDKITE_REPO": f"file://{sandbox}/src", "BUILDKITE_COMMIT": "HEAD",
        "BUILDKITE_BRANCH": "main", "BUILDKITE_ORGANIZATION_SLUG": "o", "BUILDKITE_PIPELINE_SLUG": "p",
-       "BUILDKITE_PIPELINE_PROVIDER": "git", "BUILDKITE_PULL_REQUEST": "false", "BUILDKITE_COMMAND": command,
+       "BUILDKITE_PIPELINE_PROVIDER": "git", "BUILDKITE_PULL_REQUEST": "false", "BUILDKITE_AGENT_NAME": "tester", "BUILDKITE_COMMAND": command,
        "BUILDKITE_JOB_ID": "01900000-0000-4000-8000-000000000001", "BUILDKITE_COMMIT_RESOLVED": "true",
        "BUILDKITE_PLUGINS": json.dumps([{f"file://{plugin}#v1.0.0": {}}]), **json.loads(extra)}
 json.dump({"command": command, "env": env}, sys.stdout)
@@ -37,7 +37,7 @@ start_agent() {
     ((++tries < 100)) || fail "the API did not start"
     read -r -t 0.1 _ <>"$sandbox/never" || :
   done
-  env -i "${job_env[@]:0:6}" timeout --foreground -k 5 60 "$sandbox/agent/buildkite-agent" start --token x \
+  env -i "${job_env[@]:0:8}" timeout --foreground -k 5 60 "$sandbox/agent/buildkite-agent" start --token x \
     --endpoint "http://127.0.0.1:$(<"$sandbox/api/port")" --acquire-job 01900000-0000-4000-8000-000000000001 \
     --name tester --build-path "$sandbox/builds" --hooks-path "$sandbox/hooks" --plugins-path "$sandbox/plugins" \
     --sockets-path "$sandbox/s" --no-color >"$sandbox/agent.log" 2>&1 3>&- &

@@ -90,8 +90,8 @@ start_job() {
   job_pid=$!
 }
 
-# wait_for FILE: until it has a line; the caller's test has a time limit.
+# wait_for FILE: until the pipe has a line.
 wait_for() {
   local line
-  read -r line <"$1"
+  read -r -t 60 line <>"$1" || fail "nothing was written to $1"
 }
