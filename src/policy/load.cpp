@@ -98,8 +98,8 @@ base::Result<LoadedPolicy> load_policy_file(const std::filesystem::path& file, b
 base::Result<LoadedPolicy> load_policy_from_checkout(const std::filesystem::path& checkout,
                                                      base::Diagnostics* diagnostics) {
   CR_ASSIGN(auto root, base::open_file(checkout, O_RDONLY | O_DIRECTORY));
-  const auto root_path = checkout / kFileName;
-  const auto nested_path = checkout / kDirectoryName / kFileName;
+  const auto root_path = (checkout / kFileName).lexically_normal();
+  const auto nested_path = (checkout / kDirectoryName / kFileName).lexically_normal();
   CR_ASSIGN(auto in_root, open_policy(root, kFileName, root_path.string(), Links::refuse));
 
   std::optional<base::Fd> nested;

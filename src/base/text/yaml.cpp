@@ -146,6 +146,8 @@ class TreeBuilder : public YAML::EventHandler {
     if (level.node.kind == YamlNode::Kind::sequence) {
       level.node.items.push_back(std::move(node));
     } else if (level.pending) {
+      // yaml-cpp places a value that is not there at whatever comes next.
+      if (node.kind == YamlNode::Kind::null) node.position = level.pending->key_position;
       level.pending->value = std::move(node);
       level.node.entries.push_back(std::move(*level.pending));
       level.pending.reset();

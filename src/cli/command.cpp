@@ -1,0 +1,19 @@
+#include "src/cli/command.h"
+
+#include <fmt/format.h>
+
+#include <cstdio>
+
+namespace cleanroom::cli {
+
+void print_error(const base::Error& error) {
+  fmt::print(stderr, "error: {}\n", error.describe());
+  if (!error.hint.empty()) fmt::print(stderr, "hint: {}\n", error.hint);
+}
+
+int report_failure(const base::Error& error) {
+  print_error(error);
+  return static_cast<int>(model::exit_code_of(error));
+}
+
+}  // namespace cleanroom::cli

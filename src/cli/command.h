@@ -1,0 +1,25 @@
+#pragma once
+// A subcommand of `cleanroom`: one source file each, and one row in the table in main.cpp.
+#include "src/base/os/result.h"
+#include "src/model/exit_code.h"
+
+#include <CLI/App.hpp>
+
+#include <functional>
+
+namespace cleanroom::cli {
+
+// Adds one subcommand to `app`: options, help, and a callback that runs it. The callback stores what the process exits
+// with; it prints results to stdout and errors with print_error(), and throws nothing.
+using AddCommand = void (*)(CLI::App& app, int& exit_code);
+
+// src/cli/policy_command.cpp
+void add_policy_command(CLI::App& app, int& exit_code);
+
+// `error: ...` and `hint: ...` on stderr.
+void print_error(const base::Error& error);
+
+// print_error(), and the exit code for it.
+int report_failure(const base::Error& error);
+
+}  // namespace cleanroom::cli
