@@ -56,7 +56,8 @@ def cache_folder():
 
 def parse_arguments():
     parser = tree.parse_root(__doc__.splitlines()[0])
-    parser.add_argument("--build-dir", type=pathlib.Path, required=True, help="holds compile_commands.json")
+    parser.add_argument("--build-dir", type=pathlib.Path, required=True, action="append",
+                        help="holds compile_commands.json; given again: for sources that those before do not have")
     parser.add_argument("--changed", metavar="REV", help="only what differs from this revision")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--budget", type=int, default=1500, help="seconds for all files; beyond it the run fails")
@@ -68,35 +69,37 @@ def changed_files(root, revision):
     return set(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split())
 
 
+def compile_entries(build_dirs):
+    for build_dir in build_dirs:
+        for entry in json.loads((build_dir / "compile_commands.json").read_text(encoding="utf-8")):
+            yield build_dir, entry
+
+
 def plan(arguments, tool):
-    """(source, stamp) of each file that has no stamp yet, and how many have one."""
+    """(source, build folder, stamp) of each file that has no stamp yet, and how many have one."""
     hasher, folder = Hasher(arguments.root), cache_folder()
     settings = (arguments.root / ".clang-tidy").read_text(encoding="utf-8")
     version = subprocess.run([tool, "--version"], check=True, capture_output=True, text=True).stdout
-    entries = json.loads((arguments.build_dir / "compile_commands.json").read_text(encoding="utf-8"))
     wanted = changed_files(arguments.root, arguments.changed) if arguments.changed else None
-    todo, clean = [], 0
-    for entry in entries:
+    todo, seen = [], set()
+    for build_dir, entry in compile_entries(arguments.build_dir):
         path = os.path.relpath(os.path.join(entry["directory"], entry["file"]), arguments.root)
-        if not path.startswith(("src/", "guest/")) or (wanted is not None and path not in wanted):
+        if path in seen or not path.startswith(("src/", "guest/")) or (wanted is not None and path not in wanted):
             continue
+        seen.add(path)
         # The build folder's name is in the command, and does not matter.
-        command = entry["command"].replace(str(arguments.build_dir.resolve()), "").replace(str(arguments.root), "")
+        command = entry["command"].replace(str(build_dir.resolve()), "").replace(str(arguments.root), "")
         key = hashlib.sha256("\0".join([version, settings, command, hasher.closure(path)]).encode()).hexdigest()
-        stamp = folder / key
-        if stamp.exists():
-            clean += 1
-        else:
-            todo.append((path, stamp))
-    # The same source in two libraries is looked at once.
-    return sorted(set(todo)), clean
+        if not (folder / key).exists():
+            todo.append((path, build_dir, folder / key))
+    return todo, len(seen) - len(todo)
 
 
-def check(arguments, tool, deadline, path, stamp):
+def check(arguments, tool, deadline, path, build_dir, stamp):
     left = deadline - time.monotonic()
     if left <= 0:
         return path, "not reached within the budget"
-    command = [tool, "--quiet", "-p", str(arguments.build_dir), str(arguments.root / path)]
+    command = [tool, "--quiet", "-p", str(build_dir), str(arguments.root / path)]
     try:
         run = subprocess.run(command, capture_output=True, text=True, timeout=min(left, SECONDS_A_FILE), check=False)
     except subprocess.TimeoutExpired:
