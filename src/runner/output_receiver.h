@@ -9,11 +9,11 @@
 // an existing regular file is replaced as a whole, and a stream that fails leaves nothing.
 //
 // Taken: regular files, and directories that a pattern matches. An entry is refused, listed in the report, and the rest
-// goes on, when it is a link, device or FIFO; has holes (sparse); no pattern matches it; its name is absolute, has a
-// `..`, empty or over-long component, control or bidirectional characters or bytes that are not UTF-8; a component is
-// `.git` or `.buildkite` in any spelling some file system takes for it; it is too large, too deep; or something other
-// than a regular file stands at its place. The mode is 0644 or 0755 (0600 where the guest's was tighter); owner,
-// xattrs, ACLs and set-id bits are never looked at; a modification time in the future becomes now.
+// goes on, when it is a link, device or FIFO; has holes (sparse); no pattern matches it (a directory is passed over in
+// silence then); its name is refused (output_receiver_names.h); it is too large, too deep; or something other than a
+// regular file stands at its place. A name that comes twice is the later one. Permissions are the guest's less set-id
+// bits and write for group and others, with read and write for the owner; owner, xattrs and ACLs are never looked at; a
+// modification time in the future becomes now.
 //
 // A leftover staging directory of a killed run is removed by the next call for that checkout.
 #include "src/base/os/clock.h"
@@ -32,14 +32,14 @@
 namespace cleanroom::runner {
 
 struct OutputLimits {
-  std::size_t entries = 100'000;                // in the stream, refused ones included: beyond it the stream fails
-  std::uint64_t total_bytes = 10ull << 30;      // of content taken: beyond it the stream fails
-  std::uint64_t file_bytes = 5ull << 30;        // one file: refused
-  std::uint64_t stream_bytes = 12ull << 30;     // of the tar itself: beyond it the stream fails
-  std::size_t depth = 64;                       // components: refused
-  std::size_t path_bytes = 1024;                // refused
-  std::size_t all_paths_bytes = 16u << 20;      // of the paths taken: beyond it the stream fails
-  std::uint64_t disk_reserve_bytes = 1u << 30;  // stays free on the checkout's file system: else the stream fails
+  std::size_t entries = 100'000;                  // in the stream, refused ones included: beyond it the stream fails
+  std::uint64_t total_bytes = 10ull << 30;        // of content taken: beyond it the stream fails
+  std::uint64_t file_bytes = 5ull << 30;          // one file: refused
+  std::uint64_t stream_bytes = 12ull << 30;       // of the tar itself: beyond it the stream fails
+  std::size_t depth = 64;                         // components: refused
+  std::size_t path_bytes = 1024;                  // refused
+  std::size_t all_paths_bytes = 16u << 20;        // of the paths taken: beyond it the stream fails
+  std::uint64_t disk_reserve_bytes = 256u << 20;  // stays free on the checkout's file system: else the stream fails
 };
 
 struct OutputOptions {
@@ -73,8 +73,7 @@ inline constexpr std::size_t kMaxRejectedListed = 100;
 // files already moved stay, and the message says so.
 base::Result<OutputReport> receive_outputs(const base::Fd& stream, const OutputOptions& options);
 
-// True for a path component that some file system or Git takes for `name` (lower case, e.g. ".git"): other case,
-// trailing dots and blanks, characters HFS+ ignores, an NTFS stream or short name.
-bool is_spelling_of(std::string_view component, std::string_view name);
+// Every staging directory's name begins so; a checkout is copied without them.
+inline constexpr std::string_view kStagingPrefix = ".cleanroom-outputs-";
 
 }  // namespace cleanroom::runner
