@@ -58,6 +58,13 @@ class Image {
               },
               &found),
           "list xattrs");
+    for (auto& [name, value] : found) {  // get() gives ACLs in the form of getxattr(2)
+      void* raw = nullptr;
+      std::size_t length = 0;
+      check(ext2fs_xattr_get(handle, name.c_str(), &raw, &length), "read xattr");
+      value.assign(static_cast<const char*>(raw), length);
+      ext2fs_free_mem(&raw);
+    }
     ext2fs_xattrs_close(&handle);
     return found;
   }
