@@ -21,6 +21,8 @@ namespace asio = base::asio;
 
 namespace {
 
+constexpr std::uint16_t kTlsPort = 443;
+constexpr std::uint16_t kHttpPort = 80;
 constexpr auto kAlertFlushLimit = 2s;
 // A fatal access_denied alert (RFC 8446 section 6.2): clients then say more than "connection reset".
 constexpr std::array kAccessDenied{std::byte{21}, std::byte{3}, std::byte{3}, std::byte{0},
@@ -42,14 +44,6 @@ std::string_view status_of(Reason reason) {
   if (reason == Reason::unsupported) return "501";
   if (reason == Reason::resolve_failed || reason == Reason::connect_failed) return "502";
   return "403";
-}
-
-void refuse(const Connect& connect, channel::H2Stream& stream) {
-  const auto& refusal = *connect.refusal;
-  record_refusal(*connect.state, connect.id, connect.target.host.text(), connect.target.port, refusal);
-  (void)stream.respond({{":status", std::string(status_of(refusal.reason))},
-                        {"cleanroom-reason", std::string(to_string(refusal.reason))}},
-                       channel::EndStream::yes);
 }
 
 // What can be said without a packet.
@@ -202,7 +196,7 @@ Awaitable<void> carry(Connect& connect, channel::H2Stream stream) {
                              .guard = nullptr,
                              .on_refused = nullptr,
                              .limits = {options.idle_limit, options.half_closed_idle_limit, kFlushLimit}};
-  if (connect.target.port == options.tls_port && connect.verdict.tls == policy::TlsMode::sni) {
+  if (connect.target.port == kTlsPort && connect.verdict.tls == policy::TlsMode::sni) {
     ClientHelloReader reader;
     if (co_await read_hello(connect, stream, reader) == HelloEnd::guest_left) {
       record_close(connect, {.end = "closed"});
@@ -219,7 +213,7 @@ Awaitable<void> carry(Connect& connect, channel::H2Stream stream) {
     relay_options.first_up = reader.received();
   }
   std::optional<HttpRequestGuard> guard;
-  if (connect.target.port == options.http_port && connect.verdict.http == policy::HttpMode::host) {
+  if (connect.target.port == kHttpPort && connect.verdict.http == policy::HttpMode::host) {
     guard.emplace(connect.target.host, connect.target.port);
     relay_options.guard = &*guard;
     relay_options.on_refused = [&connect, &guard] {
@@ -241,35 +235,55 @@ Awaitable<void> carry(Connect& connect, channel::H2Stream stream) {
 
 }  // namespace
 
-Awaitable<void> serve_connect(StatePtr state, channel::H2Stream stream) {
+namespace {
+
+// Leaves a refusal in `connect` when there is one; else returns after the tunnel's end.
+Awaitable<void> open_tunnel(Connect& connect, channel::H2Stream& stream) {
   using namespace asio::experimental::awaitable_operators;
-  const auto id = ++state->last_connection;
-  const auto* authority = channel::find_header(stream.headers(), ":authority");
-  auto target = parse_connect_target(authority != nullptr ? std::string_view(*authority) : std::string_view());
-  if (!target) {
-    record_refusal(*state, id, authority != nullptr ? *authority : "", 0,
-                   {.reason = Reason::invalid_host, .detail = target.error().message});
-    (void)stream.respond({{":status", "400"}, {"cleanroom-reason", "invalid_host"}}, channel::EndStream::yes);
-    co_return;
-  }
-  ++state->open_connections;
-  const base::Defer leave([state] { --state->open_connections; });
-  Connect connect{.state = state, .id = id, .target = std::move(*target)};
+  auto& state = *connect.state;
+  ++state.open_connections;
+  const base::Defer leave([&state] { --state.open_connections; });
   connect.refusal = judge_name(connect);
+  if (connect.refusal) co_return;
   // A guest that gives up meanwhile ends the look-up and the attempts.
-  if (!connect.refusal) co_await (establish(connect) || stream.wait_closed());
-  if (!connect.refusal && !connect.dialed)
-    connect.refusal = Refusal{.reason = Reason::cancelled, .detail = "the guest left before the connection was made"};
-  if (connect.refusal) {
-    refuse(connect, stream);
+  co_await (establish(connect) || stream.wait_closed());
+  if (connect.refusal) co_return;
+  if (!connect.dialed) {
+    // Nobody was refused anything, so this is for the audit log alone.
+    state.audit.write({.event = "connect",
+                       .action = "deny",
+                       .connection = connect.id,
+                       .host = connect.target.host.text(),
+                       .port = connect.target.port,
+                       .reason = to_string(Reason::cancelled),
+                       .rule = connect.verdict.rule,
+                       .detail = "the guest left before the connection was made"});
     co_return;
   }
-  state->audit.write(event_of(connect, "connect", "allow"));
-  if (!stream.respond({{":status", "200"}}, channel::EndStream::no)) {
+  state.audit.write(event_of(connect, "connect", "allow"));
+  if (stream.respond({{":status", "200"}}, channel::EndStream::no))
+    co_await carry(connect, std::move(stream));
+  else
     record_close(connect, {.end = "reset"});
+}
+
+}  // namespace
+
+Awaitable<void> serve_connect(StatePtr state, channel::H2Stream stream) {
+  const auto id = ++state->last_connection;
+  const auto* header = channel::find_header(stream.headers(), ":authority");
+  const std::string authority = header != nullptr ? *header : "";
+  auto target = parse_connect_target(authority);
+  if (!target) {
+    record_refusal(*state, id, authority, 0, {.reason = Reason::invalid_host, .detail = target.error().message});
+    co_await answer(std::move(stream), "400", Reason::invalid_host);
     co_return;
   }
-  co_await carry(connect, std::move(stream));
+  Connect connect{.state = state, .id = id, .target = std::move(*target)};
+  co_await open_tunnel(connect, stream);
+  if (!connect.refusal) co_return;
+  record_refusal(*state, id, connect.target.host.text(), connect.target.port, *connect.refusal);
+  co_await answer(std::move(stream), status_of(connect.refusal->reason), connect.refusal->reason);
 }
 
 }  // namespace cleanroom::egress

@@ -4,6 +4,8 @@
 #include "src/egress/egress_state.h"
 #include "src/egress/guest_text.h"
 
+#include <boost/asio/experimental/awaitable_operators.hpp>
+
 namespace cleanroom::egress {
 
 using base::Awaitable;
@@ -36,6 +38,16 @@ void record_refusal(EgressState& state, std::uint64_t connection, std::string_vi
                      .occurrence = occurrence});
 }
 
+Awaitable<void> answer(channel::H2Stream stream, std::string_view status, model::Reason reason) {
+  using namespace asio::experimental::awaitable_operators;
+  channel::Headers headers{{":status", std::string(status)}};
+  if (reason != model::Reason::allowed) headers.push_back({"cleanroom-reason", std::string(to_string(reason))});
+  if (!stream.respond(headers, channel::EndStream::yes)) co_return;
+  // The stream's destructor resets it, and a reset overtakes an answer that is not sent yet.
+  asio::steady_timer limit(co_await asio::this_coro::executor, kAnswerLimit);
+  co_await (stream.wait_closed() || limit.async_wait(base::kTuple));
+}
+
 Awaitable<void> serve_request(StatePtr state, channel::H2Stream stream) {
   const auto* method = channel::find_header(stream.headers(), ":method");
   const auto* path = channel::find_header(stream.headers(), ":path");
@@ -44,7 +56,7 @@ Awaitable<void> serve_request(StatePtr state, channel::H2Stream stream) {
   } else if (method != nullptr && *method == "POST" && path != nullptr && *path == "/v1/report") {
     co_await serve_report(std::move(state), std::move(stream));
   } else {
-    (void)stream.respond({{":status", "404"}}, channel::EndStream::yes);
+    co_await answer(std::move(stream), "404", model::Reason::allowed);
   }
 }
 

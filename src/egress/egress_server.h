@@ -39,9 +39,6 @@ struct EgressOptions {
   std::chrono::milliseconds half_closed_idle_limit = kHalfClosedIdleLimit;
   channel::H2Limits stream_limits = kNetworkStreamLimits;
   std::function<std::vector<model::IpAddress>()> own_addresses = egress::own_addresses;
-  // What the ports with checks are; tests that cannot listen below 1024 move them.
-  std::uint16_t tls_port = 443;
-  std::uint16_t http_port = 80;
 };
 
 class EgressServer {

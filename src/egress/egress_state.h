@@ -50,6 +50,9 @@ struct Refusal {
 void record_refusal(EgressState& state, std::uint64_t connection, std::string_view host, std::uint16_t port,
                     const Refusal& refusal);
 
+// Ends a request with a status alone (and `cleanroom-reason` unless it is `allowed`), and waits until the guest has it.
+base::Awaitable<void> answer(channel::H2Stream stream, std::string_view status, model::Reason reason);
+
 // One request on the network stream, from its headers to its end.
 base::Awaitable<void> serve_request(StatePtr state, channel::H2Stream stream);
 base::Awaitable<void> serve_connect(StatePtr state, channel::H2Stream stream);

@@ -39,6 +39,7 @@ inline constexpr std::size_t kMaxChunkLineBytes = 1024;
 inline constexpr auto kIdleLimit = 30min;           // no byte either way
 inline constexpr auto kHalfClosedIdleLimit = 5min;  // the same when one side has ended
 inline constexpr auto kFlushLimit = 30s;            // both sides have ended; the guest takes what is buffered
+inline constexpr auto kAnswerLimit = 5s;            // the guest takes a refusal and ends its side
 inline constexpr std::size_t kRelayBuffer = 64 * 1024;
 
 inline constexpr std::size_t kMaxReportBytes = 4096;  // body of one POST /v1/report

@@ -62,7 +62,7 @@ void take_line(EgressState& state, std::string_view line) {
 Awaitable<void> serve_report(StatePtr state, channel::H2Stream stream) {
   const auto body = co_await read_body(stream);
   if (!body) {
-    (void)stream.respond({{":status", "400"}}, channel::EndStream::yes);
+    co_await answer(std::move(stream), "400", Reason::protocol_error);
     co_return;
   }
   std::string_view rest(*body);
@@ -75,7 +75,7 @@ Awaitable<void> serve_report(StatePtr state, channel::H2Stream stream) {
     }
     rest = end == std::string_view::npos ? std::string_view() : rest.substr(end + 1);
   }
-  (void)stream.respond({{":status", "204"}}, channel::EndStream::yes);
+  co_await answer(std::move(stream), "204", Reason::allowed);
 }
 
 }  // namespace cleanroom::egress
