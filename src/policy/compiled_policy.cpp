@@ -5,8 +5,6 @@
 
 #include <nlohmann/json.hpp>
 
-#include <algorithm>
-
 namespace cleanroom::policy {
 namespace {
 
@@ -14,10 +12,15 @@ using base::Json;
 
 // The order of rules means nothing, so it must not show.
 Json sorted_unique(std::vector<Json> list) {
-  std::sort(list.begin(), list.end(),
-            [](const Json& a, const Json& b) { return base::canonical_json(a) < base::canonical_json(b); });
-  list.erase(std::unique(list.begin(), list.end()), list.end());
-  return Json(list);
+  std::map<std::string, Json> by_text;
+  for (auto& item : list) {
+    std::string text = base::canonical_json(item);
+    by_text.emplace(std::move(text), std::move(item));
+  }
+  Json out = Json::array();
+  for (auto& [text, item] : by_text)
+    out.push_back(std::move(item));
+  return out;
 }
 
 Json network_json(const NetworkRules& rules) {

@@ -38,12 +38,24 @@ class TreeBuilder : public YAML::EventHandler {
 
   std::optional<YamlNode> take_root() { return std::move(root_); }
 
-  TextPosition position_of(const YAML::Mark& mark) const {
+  TextPosition position_of(const YAML::Mark& mark) {
     if (mark.line < 0 || static_cast<std::size_t>(mark.line) >= lines_.size()) return {};
-    const std::size_t start = lines_[static_cast<std::size_t>(mark.line)];
-    const auto column = static_cast<std::size_t>(std::max(mark.column, 0));
-    const auto before = text_.substr(start, std::min(column, text_.size() - start));
-    return {static_cast<std::size_t>(mark.line) + 1, count_code_points(before) + 1};
+    const auto line = static_cast<std::size_t>(mark.line);
+    const std::size_t wanted =
+        std::min(lines_[line] + static_cast<std::size_t>(std::max(mark.column, 0)), text_.size());
+    if (line != last_line_) {
+      last_line_ = line;
+      last_offset_ = lines_[line];
+      last_column_ = 1;
+    }
+    // Counted from the last place asked for: a file may be one line of 256 KiB with 20,000 values.
+    if (wanted >= last_offset_) {
+      last_column_ += count_code_points(text_.substr(last_offset_, wanted - last_offset_));
+    } else {
+      last_column_ -= count_code_points(text_.substr(wanted, last_offset_ - wanted));
+    }
+    last_offset_ = wanted;
+    return {line + 1, last_column_};
   }
 
   void OnDocumentStart(const YAML::Mark&) override {}
@@ -182,6 +194,10 @@ class TreeBuilder : public YAML::EventHandler {
   std::vector<Level> levels_;
   std::optional<YamlNode> root_;
   std::size_t nodes_ = 0;
+  // Where position_of() was asked last.
+  std::size_t last_line_ = 0;
+  std::size_t last_offset_ = 0;
+  std::size_t last_column_ = 1;
 };
 
 // Takes the events of a second document, which exists or not.
