@@ -18,7 +18,7 @@ constexpr int kOpenAttempts = 64;
 
 base::Result<base::Fd> open_in_root(const base::Fd& root, const std::string& path, int flags, unsigned mode) {
   open_how how{};
-  how.flags = static_cast<std::uint64_t>(flags | O_CLOEXEC | O_NOCTTY);
+  how.flags = static_cast<std::uint64_t>(flags | O_CLOEXEC);
   how.mode = (flags & (O_CREAT | __O_TMPFILE)) != 0 ? mode : 0;
   how.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS;
   // EAGAIN: something was renamed meanwhile, and the kernel could not be sure.
