@@ -3,18 +3,25 @@
 // "something changed", not "it is true". One thread (that of the executor).
 #include "src/base/async/asio.h"
 
+#include <cstdint>
+
 namespace cleanroom::base {
 
 class Event {
  public:
   explicit Event(asio::any_io_executor executor) : timer_(std::move(executor), Deadline::max()) {}
-  void notify_all() { timer_.cancel(); }
+  void notify_all() {
+    ++notifications_;
+    timer_.cancel();
+  }
   Awaitable<void> wait() { co_await timer_.async_wait(kTuple); }
   // false: the deadline came first.
   Awaitable<bool> wait_until(Deadline deadline);
 
  private:
+  Awaitable<void> wait_after(std::uint64_t notifications);
   asio::steady_timer timer_;
+  std::uint64_t notifications_ = 0;
 };
 
 Awaitable<void> sleep_until(Deadline deadline);

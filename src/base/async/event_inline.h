@@ -6,10 +6,16 @@
 
 namespace cleanroom::base {
 
+// The two sides of || start as coroutines of their own, some turns after the caller has looked at its condition: a
+// notification in between must not be lost.
+inline Awaitable<void> Event::wait_after(std::uint64_t notifications) {
+  if (notifications_ == notifications) co_await wait();
+}
+
 inline Awaitable<bool> Event::wait_until(Deadline deadline) {
   using namespace asio::experimental::awaitable_operators;
   asio::steady_timer limit(co_await asio::this_coro::executor, deadline);
-  const auto first = co_await (wait() || limit.async_wait(kTuple));
+  const auto first = co_await (wait_after(notifications_) || limit.async_wait(kTuple));
   co_return first.index() == 0;
 }
 
