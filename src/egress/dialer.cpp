@@ -116,7 +116,10 @@ Awaitable<Result<Dialed>> dial_first(Dialer& dialer, std::vector<model::IpAddres
       ++race->running;
       next_start = now + kConnectStagger;
       asio::co_spawn(executor, attempt(race, dialer, order[next++], port, deadline),
-                     asio::bind_cancellation_slot(race->attempts.back()->slot(), asio::detached));
+                     asio::bind_cancellation_slot(race->attempts.back()->slot(), [race](const std::exception_ptr&) {
+                       // Holding `race`: the signal must outlive the spawned coroutine, which ends a turn after
+                       // attempt() does.
+                     }));
       continue;
     }
     co_await race->changed.wait_until(next < order.size() ? std::min(next_start, deadline) : deadline);
