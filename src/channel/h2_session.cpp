@@ -19,6 +19,7 @@ struct H2Session::Stream {
   bool finished = false;      // finish() was called
   bool deferred = false;      // nghttp2 waits for resume
   bool write_was_short = false;
+  std::size_t unconsumed = 0;  // of the connection's window, what on_data gave and consumed() did not give back
 
   std::size_t buffered() const { return out.size() - out_offset; }
 };
@@ -109,17 +110,24 @@ struct H2Session::Callbacks {
   static int on_data_chunk(nghttp2_session*, std::uint8_t, std::int32_t id, const std::uint8_t* data, std::size_t size,
                            void* user_data) {
     H2Session* self = self_of(user_data);
-    if (self->find(id) == nullptr) {
-      self->consumed(id, size);
+    Stream* stream = self->find(id);
+    if (stream == nullptr) {
+      nghttp2_session_consume_connection(self->session_, size);
       return 0;
     }
+    stream->unconsumed += size;
     self->handler_.on_data(id, std::as_bytes(std::span(data, size)));
     return 0;
   }
 
   static int on_stream_close(nghttp2_session*, std::int32_t id, std::uint32_t error_code, void* user_data) {
     H2Session* self = self_of(user_data);
-    if (self->streams_.erase(id) > 0) self->handler_.on_closed(id, error_code);
+    const Stream* stream = self->find(id);
+    if (stream == nullptr) return 0;
+    // What a closed stream left unread must not stay charged to all the others.
+    nghttp2_session_consume_connection(self->session_, stream->unconsumed);
+    self->streams_.erase(id);
+    self->handler_.on_closed(id, error_code);
     return 0;
   }
 
@@ -279,6 +287,10 @@ void H2Session::reset(StreamId id, std::uint32_t error_code) {
 }
 
 void H2Session::consumed(StreamId id, std::size_t size) {
+  Stream* stream = find(id);
+  if (stream == nullptr) return;  // closed: all of it was given back
+  size = std::min(size, stream->unconsumed);
+  stream->unconsumed -= size;
   nghttp2_session_consume(session_, id, size);
 }
 

@@ -90,7 +90,8 @@ class H2Session {
   void finish(StreamId stream);
   // RST_STREAM; on_closed follows.
   void reset(StreamId stream, std::uint32_t error_code);
-  // The application is done with `size` bytes of on_data.
+  // The application is done with `size` bytes of on_data. What it did not consume of a closed stream counts as
+  // consumed.
   void consumed(StreamId stream, std::size_t size);
   // GOAWAY: no new streams; those open go on.
   void shut_down();
