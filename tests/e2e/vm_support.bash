@@ -1,0 +1,53 @@
+# What the tests with real VMs share: a private home for runs, the demo image, and checks on what a run leaves behind.
+# shellcheck shell=bash
+set -euo pipefail
+
+runner="${CLEANROOM_BIN_DIR:?}/cleanroom-run"
+data_home=${XDG_DATA_HOME:-$HOME/.local/share}
+demo_image="oci:$data_home/cleanroom/layouts/demo"
+[ -f "$data_home/cleanroom/layouts/demo/index.json" ] || { echo "FAIL: no demo image: run scripts/make-base-image"; exit 1; }
+
+work=$(mktemp -d)
+export XDG_STATE_HOME=$work/state
+export CLEANROOM_CONFIG_DIR=$work/config
+mkdir -p "$work/config" "$work/checkout"
+printf 'allow_emulation: true\n' >"$work/config/config.yaml"
+unset BUILDKITE
+failures=0
+finish() {
+  rm -rf "$work"
+  [ $failures = 0 ] || { echo "FAIL: $failures checks"; exit 1; }
+}
+trap finish EXIT
+
+fail() {
+  echo "FAIL: $*"
+  [ ! -f "$work/out" ] || sed 's/^/  | /' "$work/out" | tail -n 60
+  failures=$((failures + 1))
+}
+
+# policy LINE...: the checkout's cleanroom.yaml; the lines are the entries of `allow`.
+policy() {
+  printf 'version: 1\nsandbox:\n  network:\n    default: deny\n    allow: [%s]\n' "$*" >"$work/checkout/cleanroom.yaml"
+}
+policy ""
+
+# in_vm CODE COMMAND...: runs it in a VM; output in $work/out.
+in_vm() {
+  local expected=$1 status=0
+  shift
+  timeout -k 5 240 "$runner" --checkout "$work/checkout" --image "$demo_image" "$@" >"$work/out" 2>&1 </dev/null || status=$?
+  [ "$status" = "$expected" ] || fail "exit $status, expected $expected: $*"
+}
+expect() { grep -qE -- "$1" "$work/out" || fail "no line matches /$1/"; }
+refuse() { ! grep -qE -- "$1" "$work/out" || fail "a line matches /$1/"; }
+
+last_run() { find "$XDG_STATE_HOME/cleanroom/runs" -mindepth 1 -maxdepth 1 -type d | sort | tail -n 1; }
+# record EXPRESSION: a Python expression over `r`, the last run's run.json.
+record() { python3 -c 'import json,sys; r=json.load(open(sys.argv[1])); sys.exit(0 if eval(sys.argv[2]) else 1)' "$(last_run)/run.json" "$1" || fail "run.json: not $1"; }
+
+nothing_left() {
+  local left
+  left=$(find "$XDG_STATE_HOME/cleanroom/runs" -name work -type d 2>/dev/null)
+  [ -z "$left" ] || fail "left behind: $left"
+}
