@@ -13,7 +13,7 @@ add_library(cleanroom_warnings INTERFACE)
 target_compile_options(cleanroom_warnings INTERFACE
   -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wold-style-cast -Wnon-virtual-dtor -Woverloaded-virtual
   -Wundef
-  -Wno-missing-field-initializers -Wno-restrict
+  -Wno-missing-field-initializers -Wno-restrict -Wno-maybe-uninitialized
   -Werror=switch-enum -Werror=unused-result -Werror=return-type)
 if(CLEANROOM_WERROR)
   target_compile_options(cleanroom_warnings INTERFACE -Werror)

@@ -102,7 +102,6 @@ class H2Session {
  private:
   Stream* find(StreamId stream);
 
-  Role role_;
   H2Limits limits_;
   Handler& handler_;
   nghttp2_session* session_ = nullptr;

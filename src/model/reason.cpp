@@ -2,6 +2,7 @@
 
 namespace cleanroom::model {
 
+// NOLINTNEXTLINE(readability-function-size): one line a reason
 std::string_view to_string(Reason reason) {
   switch (reason) {
     case Reason::allowed:

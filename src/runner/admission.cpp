@@ -52,9 +52,11 @@ Result<std::string> choose_image(const RunRequest& request, const policy::Compil
   }
   if (is_local_image(*request.image)) {
     if (!request.under_buildkite || limits.unpinned_images) return *request.image;
-    return base::fail(base::Error(Code::policy_denied, "policy_conflict",
-                                  fmt::format("cannot use image '{}': a step may not name a file of this host", *request.image))
-                          .with_hint("import it (cleanroom image import) and name it by digest, or set images.unpinned in ceiling.yaml"));
+    return base::fail(
+        base::Error(Code::policy_denied, "policy_conflict",
+                    fmt::format("cannot use image '{}': a step may not name a file of this host", *request.image))
+            .with_hint(
+                "import it (cleanroom image import) and name it by digest, or set images.unpinned in ceiling.yaml"));
   }
   CR_ASSIGN(const auto reference, model::ImageReference::parse(*request.image));
   CR_TRY(refuse_conflicts(policy::ceiling_conflicts(reference, limits)));

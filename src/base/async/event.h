@@ -9,7 +9,7 @@ namespace cleanroom::base {
 
 class Event {
  public:
-  explicit Event(asio::any_io_executor executor) : timer_(std::move(executor), Deadline::max()) {}
+  explicit Event(const asio::any_io_executor& executor) : timer_(executor, Deadline::max()) {}
   void notify_all() {
     ++notifications_;
     timer_.cancel();
