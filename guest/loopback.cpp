@@ -70,6 +70,9 @@ base::Result<void> add_local_route(const Ipv4Network& network) {
   NetlinkRequest request(RTM_NEWROUTE, route);
   if (network.bits > 0) request.attribute(RTA_DST, htonl(network.address));
   request.attribute(RTA_OIF, ::if_nametoindex("lo"));
+  // Else the job's end would have the dialled address too, and what comes late for a closed connection would look like
+  // an attempt to reach some port of that address.
+  request.attribute(RTA_PREFSRC, htonl(kGuestAddress));
   return request.send();
 }
 

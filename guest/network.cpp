@@ -17,7 +17,6 @@ namespace {
 constexpr std::uint16_t kListenerPort = 1;  // on 198.18.0.1; connections are steered to it, nobody dials it
 constexpr int kAcceptsPerTurn = 32;
 constexpr std::size_t kReadSize = 32 * 1024;
-constexpr std::chrono::milliseconds kCountInterval{1000};
 // The job may open kMaxConnections: what they can pile up in our memory is bounded by this.
 constexpr channel::H2Limits kNetworkLimits{.send_buffer = 64 * 1024};
 
@@ -123,20 +122,14 @@ void Network::on_refusals() {
 }
 
 void Network::report_denials() {
-  std::string report = denials_.take_listed();  // few: Denials lists each only once
-  if (!counted_lately_) {
-    const std::string count = denials_.take_unlisted();
-    report += count;
-    counted_lately_ = !count.empty();
-    if (counted_lately_) loop_.after(kCountInterval, [this] { counted_lately_ = false; });
+  for (std::string report; link_ && !(report = denials_.take_report()).empty();) {
+    const auto stream = link_->session().submit_request(
+        {{":method", "POST"}, {":scheme", "http"}, {":authority", "host"}, {":path", "/v1/report"}},
+        channel::EndStream::no);
+    if (!stream) return;  // the link is going down
+    link_->session().write(*stream, base::as_bytes(report));
+    link_->session().finish(*stream);
   }
-  if (report.empty() || !link_) return;
-  const auto stream = link_->session().submit_request(
-      {{":method", "POST"}, {":scheme", "http"}, {":authority", "host"}, {":path", "/v1/report"}},
-      channel::EndStream::no);
-  if (!stream) return;  // the link is going down
-  link_->session().write(*stream, base::as_bytes(report));
-  link_->session().finish(*stream);
 }
 
 void Network::on_accept(int listener) {

@@ -58,7 +58,6 @@ class Network final : private channel::H2Session::Handler {
   std::unique_ptr<H2Link> link_;
   std::map<int, std::unique_ptr<Connection>> connections_;  // by local descriptor
   std::map<channel::StreamId, Connection*> by_stream_;
-  bool counted_lately_ = false;  // a count of denials was sent within kCountInterval
 };
 
 }  // namespace cleanroom::guest
