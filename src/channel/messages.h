@@ -9,7 +9,7 @@
 //   POST /v1/exec/resize?exec=ID&rows=R&columns=C   204
 //   PUT  /v1/files?path=DIR             body: tar, unpacked below DIR; 204
 //   GET  /v1/files?path=DIR&pattern=GLOB[&pattern=...]   200, body: tar (pax) of what the patterns match below DIR
-//   POST /v1/shutdown                   204; sync and power off
+//   POST /v1/shutdown                   204; power off (no disk outlives the VM: nothing is synced)
 // Values in a query are percent-encoded. Errors: 4xx/5xx with one line of text (at most kMaxErrorText bytes).
 #include "src/base/os/result.h"
 

@@ -109,7 +109,7 @@ Result<void> JobRun::judge_command(const CommandEnd& end) {
     record_.job_signal = exited.signal;
     record_.max_rss_kib = exited.max_rss_kib;
     record_.exit_code = model::exit_code_of_job(exited.status, exited.signal);
-    if (exited.out_of_memory != 0) {
+    if (exited.out_of_memory != 0 && record_.exit_code != 0) {
       log_.warning(fmt::format("the guest ran out of memory ({} MiB): give it more with resources.memory_mib",
                                record_.memory_mib));
     }

@@ -48,7 +48,8 @@ Awaitable<Result<void>> JobLog::write(channel::FrameType stream, std::span<const
   if (text.empty()) co_return Result<void>{};
   const int number = to_stdout ? STDOUT_FILENO : STDERR_FILENO;
   // A reader that went away does not end the job: its exit status still counts.
-  (void)co_await base::run_blocking<void>(writer_, [number, text = std::move(text)] { return write_to(number, text); });
+  auto job = [number, text = std::move(text)] { return write_to(number, text); };
+  (void)co_await base::run_blocking<void>(writer_, std::move(job));
   co_return Result<void>{};
 }
 
@@ -57,10 +58,11 @@ Awaitable<void> JobLog::finish() {
   std::string err;
   out_.finish(out);
   err_.finish(err);
-  (void)co_await base::run_blocking<void>(writer_, [out = std::move(out), err = std::move(err)]() -> Result<void> {
+  auto job = [out = std::move(out), err = std::move(err)]() -> Result<void> {
     CR_TRY(write_to(STDOUT_FILENO, out));
     return write_to(STDERR_FILENO, err);
-  });
+  };
+  (void)co_await base::run_blocking<void>(writer_, std::move(job));
 }
 
 void JobLog::post(std::string text) {

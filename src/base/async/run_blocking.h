@@ -2,6 +2,7 @@
 // run_blocking: runs a blocking call (getaddrinfo, libarchive, ext2fs, libgit2) on a small pool and resumes the
 // coroutine on its own executor. The pool is owned by the composition root and joined when it goes.
 #include "src/base/async/asio.h"
+#include "src/base/async/event.h"
 
 #include <boost/asio/post.hpp>
 #include <boost/asio/thread_pool.hpp>
@@ -22,23 +23,36 @@ class BlockingPool {
   asio::thread_pool pool_;
 };
 
-// `work` must own all it touches: it runs to its end even if the waiting coroutine is gone.
+namespace detail {
+
+template <class T>
+struct BlockingCall {
+  BlockingCall(const asio::any_io_executor& executor, std::function<Result<T>()> function)
+      : work(std::move(function)), done(executor) {}
+  std::function<Result<T>()> work;
+  std::optional<Result<T>> outcome;  // set on the executor's thread
+  Event done;
+};
+
+}  // namespace detail
+
+// `work` must own all it touches: it runs to its end even if the waiting coroutine is cancelled.
 template <class T>
 Awaitable<Result<T>> run_blocking(BlockingPool& pool, std::function<Result<T>()> work) {
-  auto executor = co_await asio::this_coro::executor;
-  auto outcome = std::make_shared<std::optional<Result<T>>>();
-  co_await asio::async_initiate<decltype(asio::use_awaitable), void()>(
-      [&pool, executor, outcome, work = std::move(work)](auto handler) mutable {
-        // The handler runs on the coroutine's executor; work_guard keeps that executor's context alive meanwhile.
-        auto guard = asio::make_work_guard(executor);
-        asio::post(pool.pool(), [outcome, work = std::move(work), handler = std::move(handler), executor,
-                                 guard = std::move(guard)]() mutable {
-          outcome->emplace(work());
-          asio::post(executor, std::move(handler));
-        });
-      },
-      asio::use_awaitable);
-  co_return std::move(**outcome);
+  const auto executor = co_await asio::this_coro::executor;
+  const auto call = std::make_shared<detail::BlockingCall<T>>(executor, std::move(work));
+  // The guard keeps the loop alive until the outcome is back; the last owner of `call` is on the loop's thread.
+  auto run = [call, executor, guard = asio::make_work_guard(executor)]() mutable {
+    auto outcome = call->work();
+    asio::post(executor, [call = std::move(call), outcome = std::move(outcome)]() mutable {
+      call->outcome.emplace(std::move(outcome));
+      call->done.notify_all();
+    });
+  };
+  asio::post(pool.pool(), std::move(run));
+  while (!call->outcome)
+    co_await call->done.wait();
+  co_return std::move(*call->outcome);
 }
 
 }  // namespace cleanroom::base
