@@ -23,7 +23,7 @@ namespace {
 
 constexpr std::uint16_t kTlsPort = 443;
 constexpr std::uint16_t kHttpPort = 80;
-constexpr auto kAlertFlushLimit = 2s;
+constexpr auto kAlertFlushLimit = std::chrono::seconds(2);
 // A fatal access_denied alert (RFC 8446 section 6.2): clients then say more than "connection reset".
 constexpr std::array kAccessDenied{std::byte{21}, std::byte{3}, std::byte{3}, std::byte{0},
                                    std::byte{2},  std::byte{2}, std::byte{49}};

@@ -5,6 +5,7 @@
 #include <thread>
 
 using namespace cleanroom;
+using namespace std::chrono_literals;
 using namespace cleanroom::egress;
 using namespace cleanroom::egress::testing;
 

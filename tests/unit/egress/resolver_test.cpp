@@ -6,6 +6,7 @@
 #include <boost/asio/ip/udp.hpp>
 
 using namespace cleanroom;
+using namespace std::chrono_literals;
 using namespace cleanroom::egress;
 using namespace cleanroom::egress::testing;
 using asio::ip::udp;
