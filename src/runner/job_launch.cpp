@@ -69,7 +69,7 @@ channel::StartRecord JobRun::start_record() const {
 Awaitable<Result<void>> JobRun::launch_phase() {
   CR_CO_ASSIGN(auto spec, launch_spec());
   const auto deadline = base::deadline_in(admission_->launch_timeout);
-  machine_ = std::make_unique<Machine>();
+  machine_ = std::make_unique<Machine>(context_.get_executor());
   CR_CO_ASSIGN(machine_->audit, egress::AuditLog::open(directory_->path() / "audit.jsonl", record_.run_id));
   CR_CO_ASSIGN(machine_->vm, backend_->launch(std::move(spec)));
   record_.timer.finish("vmm");
@@ -94,14 +94,25 @@ Awaitable<Result<void>> JobRun::await_guest(base::Deadline deadline) {
   co_return Result<void>{};
 }
 
+// A refusal is worth a line once. A name that does not resolve or a server that does not answer is no refusal of ours.
+void JobRun::announce(const egress::Denial& denial) {
+  if (denial.occurrence != 1 || ++blocked_lines_ > kMaxBlockedLines) return;
+  const bool failed = denial.reason == model::Reason::resolve_failed || denial.reason == model::Reason::connect_failed;
+  const std::string port = denial.port == 0 ? "" : fmt::format(":{}", denial.port);
+  log_.line(fmt::format("{} {}{} ({})", failed ? "cannot reach" : "blocked", denial.host, port,
+                        model::to_string(denial.reason)));
+}
+
 void JobRun::serve_egress() {
-  auto on_denial = [this](const egress::Denial& denial) {
-    if (denial.occurrence != 1 || ++blocked_lines_ > kMaxBlockedLines) return;
-    log_.line(fmt::format("blocked {}:{} ({})", denial.host, denial.port, model::to_string(denial.reason)));
-  };
   machine_->egress = std::make_unique<egress::EgressServer>(admission_->policy.policy.network(), machine_->resolver,
-                                                            machine_->dialer, *machine_->audit, on_denial);
-  base::asio::co_spawn(context_, machine_->egress->serve(machine_->vm->take_network()), base::asio::detached);
+                                                            machine_->dialer, *machine_->audit,
+                                                            [this](const egress::Denial& denial) { announce(denial); });
+  const auto ended = machine_->egress_ended;
+  base::asio::co_spawn(context_, machine_->egress->serve(machine_->vm->take_network()),
+                       [ended](std::exception_ptr, const Result<void>&) {
+                         ended->over = true;
+                         ended->changed.notify_all();
+                       });
 }
 
 }  // namespace cleanroom::runner

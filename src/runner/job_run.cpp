@@ -15,7 +15,7 @@ using base::Result;
 
 namespace {
 
-constexpr std::chrono::milliseconds kShutdownLimit{1000};
+constexpr std::chrono::seconds kEgressEndLimit{2};
 constexpr std::chrono::seconds kVmEndLimit{5};
 
 std::vector<NetworkCount> network_counts(const egress::Summary& summary) {
@@ -57,6 +57,7 @@ Awaitable<int> JobRun::run() {
   if (auto outcome = co_await run_phases(); !outcome) record_failure(outcome.error());
   co_await teardown_phase();
   write_record();
+  directory_.reset();
   co_await log_.finish();
   cancellation_.stop();
   co_return record_.exit_code;
@@ -82,10 +83,7 @@ Awaitable<void> JobRun::teardown_phase() {
   const auto begun = base::SteadyClock::now();
   // Nothing of the guest is needed any more: no need to let it end in good order. The scratch disk goes with it.
   if (machine_->vm) machine_->vm->kill();
-  if (machine_->egress) {
-    machine_->egress->close();
-    record_.network = network_counts(machine_->egress->summary());
-  }
+  if (machine_->egress) co_await end_egress();
   machine_->session.reset();
   if (machine_->vm) {
     auto gone = [](backends::Vm& vm) -> Awaitable<Result<base::ExitStatus>> { co_return co_await vm.wait_exit(); };
@@ -93,6 +91,16 @@ Awaitable<void> JobRun::teardown_phase() {
                                                          gone(*machine_->vm));
   }
   record_.timer.record("teardown", std::chrono::duration<double, std::milli>(base::SteadyClock::now() - begun).count());
+}
+
+// The server's coroutines use the resolver and the audit log: they end first.
+Awaitable<void> JobRun::end_egress() {
+  machine_->egress->close();
+  const auto ended = machine_->egress_ended;
+  const auto deadline = base::deadline_in(kEgressEndLimit);
+  while (!ended->over && base::SteadyClock::now() < deadline)
+    co_await ended->changed.wait_until(deadline);
+  record_.network = network_counts(machine_->egress->summary());
 }
 
 void JobRun::record_failure(const base::Error& error) {

@@ -38,6 +38,14 @@ class JobRun {
  private:
   // The VM and what serves it; torn down from the last to the first.
   struct Machine {
+    // Set when the egress server has let go of everything below.
+    struct Ended {
+      explicit Ended(const base::asio::any_io_executor& executor) : changed(executor) {}
+      base::Event changed;
+      bool over = false;
+    };
+    explicit Machine(const base::asio::any_io_executor& executor) : egress_ended(std::make_shared<Ended>(executor)) {}
+    std::shared_ptr<Ended> egress_ended;
     egress::SystemResolver resolver;
     egress::SystemDialer dialer;
     std::unique_ptr<egress::AuditLog> audit;
@@ -58,6 +66,8 @@ class JobRun {
   channel::StartRecord start_record() const;
   base::Awaitable<base::Result<void>> await_guest(base::Deadline deadline);
   void serve_egress();
+  base::Awaitable<void> end_egress();
+  void announce(const egress::Denial& denial);
   base::Awaitable<base::Result<void>> command_phase();
   base::Awaitable<base::Result<void>> run_command();
   base::Awaitable<void> end_command(std::shared_ptr<CommandEnd> end, int signal, base::Deadline hard_stop);

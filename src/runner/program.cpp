@@ -96,20 +96,19 @@ int run_sweep() {
 }
 
 int run_job(RunRequest request) {
-  base::asio::io_context context(1);
-  // Left to the process's end when a reader of our output, or a disk, still holds a thread: the verdict does not wait.
+  // All four are left to the process's end: a thread may be held by a reader of our output, a disk or a name server,
+  // and the verdict does not wait for it. What must be undone, run() has undone.
+  auto* context = new base::asio::io_context(1);
   auto* writer = new base::BlockingPool(1);
   auto* pool = new base::BlockingPool(kBlockingThreads);
-  JobLog log(*writer, request.under_buildkite ? JobLog::Style::buildkite : JobLog::Style::plain);
+  auto* log = new JobLog(*writer, request.under_buildkite ? JobLog::Style::buildkite : JobLog::Style::plain);
+  auto* run = new JobRun(*context, *pool, *log, std::move(request));
   int exit_code = static_cast<int>(ExitCode::infrastructure);
-  {
-    JobRun run(context, *pool, log, std::move(request));
-    base::asio::co_spawn(context, run.run(), [&](std::exception_ptr, int code) {
-      exit_code = code;
-      context.stop();
-    });
-    context.run();
-  }
+  base::asio::co_spawn(*context, run->run(), [&exit_code, context](const std::exception_ptr&, int code) {
+    exit_code = code;
+    context->stop();
+  });
+  context->run();
   std::fflush(nullptr);
   std::_Exit(exit_code);
 }

@@ -17,10 +17,10 @@ using base::Result;
 
 namespace {
 
-// Sorts by time as text: 20261123-204512-1f2e3d4c.
+// Sorts by time as text, to the millisecond: 20261123-204512123-1f2e3d4c.
 std::string new_run_id() {
   std::string id;
-  for (const char c : base::format_utc_now().substr(0, 19)) {
+  for (const char c : base::format_utc_now().substr(0, 23)) {
     if (c == 'T') id += '-';
     if (c >= '0' && c <= '9') id += c;
   }

@@ -38,8 +38,9 @@ std::string hosts_line(const std::vector<NetworkCount>& network, std::uint64_t N
   for (const auto& count : network) {
     if (count.*which == 0) continue;
     total += count.*which;
-    if (++hosts <= kMaxSummaryHosts)
-      line += fmt::format("{}{}:{} ({})", hosts > 1 ? ", " : "", count.host, count.port, count.*which);
+    if (++hosts > kMaxSummaryHosts) continue;
+    const std::string port = count.port == 0 ? "" : fmt::format(":{}", count.port);  // 0: refused as a name already
+    line += fmt::format("{}{}{} ({})", hosts > 1 ? ", " : "", count.host, port, count.*which);
   }
   if (hosts > kMaxSummaryHosts) line += fmt::format(", and {} more", hosts - kMaxSummaryHosts);
   return total == 0 ? "none" : line;

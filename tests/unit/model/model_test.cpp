@@ -1,3 +1,4 @@
+#include "src/base/os/io.h"
 #include "src/model/digest.h"
 #include "src/model/exit_code.h"
 #include "src/model/reason.h"
@@ -5,7 +6,6 @@
 #include <doctest/doctest.h>
 
 #include <set>
-
 using namespace cleanroom;
 
 TEST_SUITE("model") {
@@ -32,5 +32,17 @@ TEST_SUITE("model") {
     for (const auto reason : model::all_reasons())
       texts.insert(model::to_string(reason));
     CHECK(texts.size() == model::all_reasons().size());
+  }
+
+  TEST_CASE("docs/reason-codes.md lists every reason, and no other") {
+    const auto page = base::read_file(CLEANROOM_SOURCE_DIR "/docs/reason-codes.md", 1 << 20).value();
+    std::size_t rows = 0;
+    for (std::size_t at = 0; (at = page.find("\n| `", at)) != std::string::npos; ++at)
+      ++rows;
+    CHECK(rows == model::all_reasons().size());
+    for (const auto reason : model::all_reasons()) {
+      CAPTURE(model::to_string(reason));
+      CHECK(page.find(fmt::format("\n| `{}` | ", model::to_string(reason))) != std::string::npos);
+    }
   }
 }
