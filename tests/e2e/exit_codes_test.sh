@@ -52,9 +52,12 @@ if [ "$(BUILDKITE=true timeout 120 "$runner" --checkout "$work/checkout" --image
 fi
 printf 'allow_emulation: true\n' >"$work/config/config.yaml"
 
-in_vm 125 --image "oci:$work/nothing" -- true
-in_vm 125 --image "registry.example.com/none@sha256:$(printf 'a%.0s' {1..64})" -- true
+demo=$demo_image
+demo_image="oci:$work/nothing" in_vm 125 -- true
+demo_image="registry.example.com/none@sha256:$(printf 'a%.0s' {1..64})"
+in_vm 125 -- true
 record 'r["reason"] == "image_not_found" and r["outcome"] == "infrastructure"'
+demo_image=$demo
 printf 'allow_emulation: true\nbackends: {qemu: {kernel_image: /no/such/vmlinuz}}\n' >"$work/config/config.yaml"
 in_vm 125 -- true
 record 'r["reason"] == "kernel_unavailable"'
