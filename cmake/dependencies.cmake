@@ -42,7 +42,6 @@ cleanroom_pkg_dep(archive libarchive)
 cleanroom_pkg_dep(ext2fs ext2fs com_err)
 cleanroom_pkg_dep(idn2 libidn2)
 cleanroom_pkg_dep(psl libpsl)
-cleanroom_pkg_dep(git2 libgit2)
 find_package(Boost 1.81 REQUIRED)
 cleanroom_dep(boost Boost::headers)
 # Asio is compiled once (src/base/async/asio_impl.cpp), not in every translation unit.

@@ -53,13 +53,21 @@ struct JobRun::CommandEnd {
   std::optional<Result<channel::Exited>> result;
 };
 
+// A command too long for execve(2) travels as a file.
+Awaitable<Result<void>> JobRun::put_command_file() {
+  const auto& file = request_.command.command_file;
+  if (!file) co_return Result<void>{};
+  CR_CO_ASSIGN(auto tar, command_file_tar(*file));
+  auto copied =
+      base::with_deadline<void>(base::deadline_in(admission_->launch_timeout), "copy the command into the guest",
+                                machine_->session->put_files("/", std::move(tar)));
+  auto first = co_await (std::move(copied) || cancellation_.wait_requested());
+  if (first.index() == 1) co_return base::fail(Code::cancelled, "cancelled", "cancelled before the job began");
+  co_return std::move(std::get<0>(first));
+}
+
 Awaitable<Result<void>> JobRun::command_phase() {
-  if (const auto& file = request_.command.command_file) {
-    CR_CO_ASSIGN(auto tar, command_file_tar(*file));
-    auto copied = machine_->session->put_files("/", std::move(tar));
-    CR_CO_TRY(co_await base::with_deadline<void>(base::deadline_in(admission_->launch_timeout),
-                                                 "copy the command into the guest", std::move(copied)));
-  }
+  CR_CO_TRY(co_await put_command_file());
   log_.job_heading("$ " + request_.command.display);
   auto judged = co_await run_command();
   record_.timer.finish("command");

@@ -69,6 +69,7 @@ class JobRun {
   base::Awaitable<void> end_egress();
   void announce(const egress::Denial& denial);
   base::Awaitable<base::Result<void>> command_phase();
+  base::Awaitable<base::Result<void>> put_command_file();
   base::Awaitable<base::Result<void>> run_command();
   base::Awaitable<void> end_command(std::shared_ptr<CommandEnd> end, int signal, base::Deadline hard_stop);
   base::Result<void> judge_command(const CommandEnd& end);

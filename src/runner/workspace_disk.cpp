@@ -277,8 +277,11 @@ Result<void> WorkspaceBuilder::add_file(const Fd& parent, const std::string& pat
   TreeEntry entry = entry_for(path, EntryKind::file, file->status);
   entry.size = static_cast<std::uint64_t>(file->status.st_size);
   ++report_.entries;
+  // An inode of its own: names that share one have the same mode.
+  const bool is_script = path == options_.executable;
+  if (is_script) entry.mode |= 0111;
   const std::pair identity(file->status.st_dev, file->status.st_ino);
-  if (const auto first = hard_links_.find(identity); first != hard_links_.end()) {
+  if (const auto first = hard_links_.find(identity); first != hard_links_.end() && !is_script) {
     entry.kind = EntryKind::hardlink;
     entry.hardlink_to = first->second;
     CR_TRY(writer_.add(entry));
@@ -288,7 +291,7 @@ Result<void> WorkspaceBuilder::add_file(const Fd& parent, const std::string& pat
   auto inode = writer_.add(entry, &content);
   if (!inode)
     return fail(std::move(inode).error().with_context(fmt::format("copy '{}'", base::escape_for_display(path))));
-  if (file->status.st_nlink > 1) hard_links_.emplace(identity, *inode);
+  if (file->status.st_nlink > 1 && !is_script) hard_links_.emplace(identity, *inode);
   return count_bytes(content.data_bytes());
 }
 

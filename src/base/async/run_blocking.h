@@ -1,5 +1,5 @@
 #pragma once
-// run_blocking: runs a blocking call (getaddrinfo, libarchive, ext2fs, libgit2) on a small pool and resumes the
+// run_blocking: runs a blocking call (getaddrinfo, libarchive, ext2fs) on a small pool and resumes the
 // coroutine on its own executor. The pool is owned by the composition root and joined when it goes.
 #include "src/base/async/asio.h"
 #include "src/base/async/event.h"
