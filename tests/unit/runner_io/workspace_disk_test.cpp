@@ -112,6 +112,20 @@ TEST_CASE("a checkout is copied with modes, links, hard links, holes and one own
   CHECK(fs::file_size(copied.disk.file) <= 64u << 20);
 }
 
+TEST_CASE("the step's script is executable in the guest, and no other name of its file") {
+  Directory checkout;
+  write(checkout.path / "a/other", "#!/bin/sh\n");
+  fs::permissions(checkout.path / "a/other", fs::perms(0640));
+  fs::create_hard_link(checkout.path / "a/other", checkout.path / "ci.sh");
+  auto options = options_for(checkout.path);
+  options.executable = "ci.sh";
+  const auto copied = copy(options);
+  CHECK(debugfs(copied.disk, "stat /ci.sh").find("Mode:  0751") != std::string::npos);
+  CHECK(debugfs(copied.disk, "stat /a/other").find("Mode:  0640") != std::string::npos);
+  CHECK(read(copied.tree / "ci.sh") == "#!/bin/sh\n");
+  CHECK((fs::status(checkout.path / "ci.sh").permissions() & fs::perms(0111)) == fs::perms::none);
+}
+
 TEST_CASE("the same checkout gives the same disk") {
   Directory checkout;
   for (const auto* name : {"b", "a", "c/d", "c/a"})
