@@ -1,5 +1,5 @@
 #!/bin/bash
-# The cases of plugin_bootstrap_test.bats through a real `buildkite-agent bootstrap`, where there is one.
+# The cases of plugin_bootstrap_test.bats and plugin_vm_test.bats through a real `buildkite-agent bootstrap`, where there is one.
 set -euo pipefail
 
 agent=${BUILDKITE_AGENT_BIN:-$(command -v buildkite-agent || true)}
@@ -13,4 +13,5 @@ fi
 }
 echo "agent: $("$agent" --version)"
 folder=$(dirname "$0")
-BOOTSTRAP=$(realpath "$agent") exec bats --tap "$folder/plugin_bootstrap_test.bats" "$folder/plugin_agent_api_test.bats"
+BOOTSTRAP=$(realpath "$agent") exec bats --tap --filter-tags '!own' "$folder/plugin_bootstrap_test.bats" \
+  "$folder/plugin_agent_api_test.bats" "$folder/plugin_vm_test.bats"

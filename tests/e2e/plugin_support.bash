@@ -86,7 +86,7 @@ run_job() {
 start_job() {
   [[ -d $plugin/.git ]] || make_repository "$plugin" v1.0.0
   [[ -d $sandbox/src/.git ]] || make_repository "$sandbox/src"
-  timeout --foreground -k 5 90 env -i "${job_env[@]}" "$@" "${bootstrap[@]}" >"$sandbox/log" 2>&1 </dev/null 3>&- &
+  timeout --foreground -k 5 "${job_limit:-90}" env -i "${job_env[@]}" "$@" "${bootstrap[@]}" >"$sandbox/log" 2>&1 </dev/null 3>&- &
   job_pid=$!
 }
 
