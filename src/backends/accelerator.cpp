@@ -58,12 +58,11 @@ KvmProbe probe_kvm(const std::filesystem::path& qemu, const std::filesystem::pat
   if (!key.empty()) {
     const auto kept = base::read_file(cache_directory / key, 4096);
     if (kept && *kept == kWorks) return {true, {}};
-    if (kept) return {false, kept->substr(0, kept->find('\n'))};
   }
   const KvmProbe probe = ask_qemu(qemu);
-  if (!key.empty() && base::make_private_directories(cache_directory)) {
-    // Only saves time: a cache that cannot be written is probed again.
-    (void)base::write_file_atomically(cache_directory / key, probe.works ? std::string(kWorks) : probe.reason + "\n");
+  // A failure may be a busy host's, so only success is kept. A cache that cannot be written just saves no time.
+  if (probe.works && !key.empty() && base::make_private_directories(cache_directory)) {
+    (void)base::write_file_atomically(cache_directory / key, kWorks);
   }
   return probe;
 }

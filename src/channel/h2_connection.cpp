@@ -164,6 +164,7 @@ Awaitable<Result<void>> H2Connection::read_loop() {
     auto [ec, n] = co_await socket_.async_read_some(asio::buffer(buffer), kTuple);
     if (ec == asio::error::eof || ec == asio::error::connection_reset) co_return Result<void>{};
     if (ec) co_return base::fail(base::asio_error("read from", "the guest", ec));
+    if (closed_) co_return Result<void>{};
     if (auto received = session_.receive(std::span(buffer).first(n)); !received) co_return received;
     kick();
     if (session_.is_finished()) co_return Result<void>{};
@@ -228,8 +229,9 @@ std::shared_ptr<H2Stream::State> H2Connection::add(StreamId id) {
 
 void H2Connection::on_headers(StreamId stream, Headers headers, EndStream end) {
   const bool is_request = role_ == Role::server && streams_.find(stream) == streams_.end();
-  const auto state = is_request ? add(stream) : streams_[stream];
-  if (!state) return;
+  const auto found = streams_.find(stream);
+  if (closed_ || (!is_request && found == streams_.end())) return;
+  const auto state = is_request ? add(stream) : found->second;
   state->headers = std::move(headers);
   state->has_headers = true;
   state->ended = end == EndStream::yes;

@@ -156,8 +156,7 @@ struct H2Session::Callbacks {
   }
 };
 
-H2Session::H2Session(Role role, const H2Limits& limits, Handler& handler)
-    : limits_(limits), handler_(handler) {
+H2Session::H2Session(Role role, const H2Limits& limits, Handler& handler) : limits_(limits), handler_(handler) {
   nghttp2_session_callbacks* callbacks = nullptr;
   CR_CHECK(nghttp2_session_callbacks_new(&callbacks) == 0, "out of memory");
   nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, Callbacks::on_begin_headers);

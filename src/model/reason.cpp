@@ -65,6 +65,10 @@ std::string_view to_string(Reason reason) {
       return "launch_timeout";
     case Reason::launch_failed:
       return "launch_failed";
+    case Reason::command_not_started:
+      return "command_not_started";
+    case Reason::internal_error:
+      return "internal_error";
     case Reason::agent_lost:
       return "agent_lost";
     case Reason::protocol_error:

@@ -36,11 +36,13 @@ enum class Reason {
   kernel_unavailable,
   vmm_unavailable,
   launch_timeout,
-  launch_failed,     // the VM ended before its agent was ready
-  agent_lost,        // the control channel ended before the job's exit
-  protocol_error,    // the guest broke the protocol
-  workspace_failed,  // the checkout could not be copied in
-  output_rejected,   // an output entry was refused (link, special file, path, size)
+  launch_failed,        // the VM ended before its agent was ready
+  command_not_started,  // the job's command does not exist in the image, or cannot be executed (127, 126)
+  internal_error,       // a failure without a code of its own; the message says what
+  agent_lost,           // the control channel ended before the job's exit
+  protocol_error,       // the guest broke the protocol
+  workspace_failed,     // the checkout could not be copied in
+  output_rejected,      // an output entry was refused (link, special file, path, size)
   output_failed,
   plugin_invalid,       // the plugin's options in a pipeline step
   plugin_conflict,      // another plugin of the step would run the command on the host

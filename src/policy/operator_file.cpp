@@ -35,7 +35,7 @@ std::string database_home(uid_t user) {
 }
 
 base::Error insecure(const std::filesystem::path& path, std::string_view why, std::string hint) {
-  return base::Error(base::Code::failed_precondition, "config_insecure",
+  return base::Error(base::Code::policy_denied, "config_insecure",
                      fmt::format("cannot trust {}: {}", base::quote_text(path.string(), 500), why))
       .with_hint(std::move(hint));
 }

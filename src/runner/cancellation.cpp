@@ -20,6 +20,7 @@ Awaitable<void> Cancellation::watch() {
     if (signal_ == 0) {
       signal_ = number;
       hard_stop_ = base::deadline_in(deadlines_.hard_stop);
+      exit_by_ = base::deadline_in(deadlines_.exit_by);
     } else {
       immediate_ = true;
       hard_stop_ = base::SteadyClock::now();

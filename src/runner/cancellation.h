@@ -25,6 +25,8 @@ class Cancellation {
   bool immediate() const { return immediate_; }
   // When the VM must be gone; only after requested().
   base::Deadline hard_stop() const { return hard_stop_; }
+  // When this process should be gone; only after requested(), else never.
+  base::Deadline exit_by() const { return exit_by_; }
   // Completes when something has changed: the first signal, the second.
   base::Awaitable<void> changed() { return changed_.wait(); }
   // Completes at the first signal (at once if there was one).
@@ -37,6 +39,7 @@ class Cancellation {
   CancelDeadlines deadlines_;
   base::Event changed_;
   base::Deadline hard_stop_ = base::Deadline::max();
+  base::Deadline exit_by_ = base::Deadline::max();
   int signal_ = 0;
   bool immediate_ = false;
 };

@@ -158,7 +158,7 @@ Awaitable<void> GuestSession::signal(std::string exec_id, int number, base::Dead
 }
 
 Awaitable<Result<void>> GuestSession::fetch_files(std::string directory, std::vector<std::string> patterns,
-                                                  asio::posix::stream_descriptor into) {
+                                                  asio::posix::stream_descriptor& into) {
   std::string target = "/v1/files?path=" + channel::percent_encode(directory);
   for (const auto& pattern : patterns)
     target += "&pattern=" + channel::percent_encode(pattern);

@@ -40,7 +40,7 @@ class GuestSession {
   // The tar bytes go to `into` (the write end of a pipe), at the pace of its reader, and it is closed at the end. A
   // reader that goes away ends the transfer without an error: it says itself why.
   base::Awaitable<base::Result<void>> fetch_files(std::string directory, std::vector<std::string> patterns,
-                                                  base::asio::posix::stream_descriptor into);
+                                                  base::asio::posix::stream_descriptor& into);
   // Writes a tar below `directory`.
   base::Awaitable<base::Result<void>> put_files(std::string directory, std::vector<std::byte> tar);
   // Asks the guest to power off; returns when it has answered or at the deadline.

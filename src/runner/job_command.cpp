@@ -10,6 +10,8 @@
 #include <boost/asio/experimental/awaitable_operators.hpp>
 #include <signal.h>
 
+#include <algorithm>
+
 namespace cleanroom::runner {
 
 using base::Awaitable;
@@ -82,7 +84,10 @@ Awaitable<Result<void>> JobRun::run_command() {
                                .user = image_->config.user};
   const auto end = std::make_shared<CommandEnd>(context_.get_executor());
   base::asio::co_spawn(context_, machine_->session->exec(std::move(request), log_),
-                       [end](std::exception_ptr, Result<channel::Exited> result) {
+                       [end](const std::exception_ptr& error, Result<channel::Exited> result) {
+                         // A coroutine that threw gives a default result, which would read as success.
+                         if (error)
+                           result = base::fail(Code::internal, "internal_error", "cannot follow the job: an exception");
                          end->result.emplace(std::move(result));
                          end->done.notify_all();
                        });
@@ -105,7 +110,9 @@ Awaitable<void> JobRun::end_command(std::shared_ptr<CommandEnd> end, int signal,
   co_await (CommandEnd::wait(end) || base::sleep_until(hard_stop) || cancellation_.wait_hard_stop());
   if (end->result) co_return;
   machine_->vm->kill();
-  co_await (CommandEnd::wait(end) || base::sleep_until(base::deadline_in(kKilledLimit)));
+  vm_killed_ = true;
+  co_await (CommandEnd::wait(end) ||
+            base::sleep_until(std::min(base::deadline_in(kKilledLimit), cancellation_.exit_by())));
 }
 
 // What the guest says of the job's end counts only for a job that was neither cancelled nor out of time (I10).
@@ -127,6 +134,15 @@ Result<void> JobRun::judge_command(const CommandEnd& end) {
                       fmt::format("the job ran longer than its time limit of {} s", admission_->time_limit.count()));
   }
   if (cancellation_.requested()) return base::fail(Code::cancelled, "cancelled", "the job was cancelled");
+  if (end.result && !has_status && end.result->error().reason == "command_not_started") {
+    // As shells and docker have it: the job's own failure, not the host's.
+    record_.exit_code = end.result->error().code == Code::not_found ? 127 : 126;
+    record_.outcome = Outcome::failed;
+    record_.reason = "command_not_started";
+    record_.message = end.result->error().describe();
+    log_.error(end.result->error());
+    return {};
+  }
   if (!has_status) {
     return base::fail(
         end.result ? end.result->error()

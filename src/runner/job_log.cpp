@@ -1,6 +1,7 @@
 #include "src/runner/job_log.h"
 
 #include "src/base/os/io.h"
+#include "src/base/text/utf8.h"
 
 #include <unistd.h>
 
@@ -24,15 +25,11 @@ Result<void> write_to(int number, std::string_view text) {
 // Every line of it, so that no text of a guest or a file can begin a line of the log by itself.
 std::string escaped(std::string_view text) {
   std::string clean;
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (c == '\n') {
-      clean += "\n           ";
-    } else if (byte < 0x20 || byte == 0x7f) {
-      clean += fmt::format("\\x{:02x}", byte);
-    } else {
-      clean += c;
-    }
+  for (bool first = true; first || !text.empty(); first = false) {
+    const auto end = text.find('\n');
+    if (!first) clean += "\n           ";
+    clean += base::escape_for_display(text.substr(0, end));
+    text = end == std::string_view::npos ? std::string_view{} : text.substr(end + 1);
   }
   return clean;
 }

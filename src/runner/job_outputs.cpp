@@ -26,8 +26,11 @@ constexpr std::chrono::minutes kOutputLimit{10};
 
 Awaitable<void> JobRun::outputs_phase() {
   if (request_.outputs.empty()) co_return;
-  const auto deadline = std::min(base::deadline_in(kOutputLimit), cancellation_.hard_stop());
-  auto fetched = co_await fetch_outputs(deadline);
+  if (vm_killed_) {
+    log_.line("the outputs are not fetched: the VM had to be stopped");
+    co_return;
+  }
+  auto fetched = co_await fetch_outputs();
   record_.timer.finish("outputs");
   if (fetched) co_return;
   // The job's own verdict stands; a success without its outputs is none.
@@ -40,7 +43,21 @@ Awaitable<void> JobRun::outputs_phase() {
   }
 }
 
-Awaitable<Result<void>> JobRun::fetch_outputs(base::Deadline deadline) {
+// Guest to pipe, until the guest is done, the deadline, or the hard stop of a cancelled run. The receiver hears of a
+// failure before the pipe closes, so that it takes nothing of a stream that broke off, however complete it looks.
+Awaitable<Result<void>> JobRun::send_outputs(base::asio::posix::stream_descriptor into, base::Deadline deadline) {
+  auto transfer = base::with_deadline<void>(deadline, "fetch the outputs",
+                                            machine_->session->fetch_files(request_.workdir, request_.outputs, into));
+  auto first = co_await (std::move(transfer) || cancellation_.wait_hard_stop());
+  Result<void> sent = base::fail(Code::cancelled, "cancelled", "cancelled while the outputs were fetched");
+  if (first.index() == 0) sent = std::move(std::get<0>(first));
+  if (!sent) stop_.request_stop();
+  into.close();
+  co_return sent;
+}
+
+Awaitable<Result<void>> JobRun::fetch_outputs() {
+  const auto deadline = base::deadline_in(kOutputLimit);
   OutputOptions options{
       .checkout = request_.checkout, .globs = {}, .limits = {}, .deadline = deadline, .stop = stop_.get_token()};
   for (const auto& pattern : request_.outputs)
@@ -49,17 +66,15 @@ Awaitable<Result<void>> JobRun::fetch_outputs(base::Deadline deadline) {
   CR_CO_TRY(base::set_nonblocking(pipe.write, true));
   base::asio::posix::stream_descriptor into(context_, pipe.write.release());
   const auto from = std::make_shared<base::Fd>(std::move(pipe.read));
-  auto received = base::run_blocking<OutputReport>(pool_, [from, options] {
+  auto receive = [from, options] {
     auto report = receive_outputs(*from, options);
     from->reset();  // the sender sees that nobody reads
     return report;
-  });
-  auto sent =
-      base::with_deadline<void>(deadline, "fetch the outputs",
-                                machine_->session->fetch_files(request_.workdir, request_.outputs, std::move(into)));
-  auto [transfer, report] = co_await (std::move(sent) && std::move(received));
+  };
+  auto received = base::run_blocking<OutputReport>(pool_, std::move(receive));
+  auto [sent, report] = co_await (send_outputs(std::move(into), deadline) && std::move(received));
   // A stream that broke off makes the receiver fail too; the sender knows why.
-  if (!transfer) co_return base::fail(std::move(transfer).error());
+  if (!sent) co_return base::fail(std::move(sent).error());
   if (!report) co_return base::fail(std::move(report).error());
   for (const auto& rejected : report->rejected) {
     record_.outputs_rejected.push_back(fmt::format("{}: {}", rejected.path, rejected.cause));

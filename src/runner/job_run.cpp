@@ -4,6 +4,8 @@
 #include "src/base/os/io.h"
 #include "src/model/exit_code.h"
 
+#include <boost/asio/experimental/awaitable_operators.hpp>
+
 #include <map>
 
 namespace cleanroom::runner {
@@ -12,11 +14,13 @@ namespace asio = base::asio;
 using base::Awaitable;
 using base::Code;
 using base::Result;
+using namespace asio::experimental::awaitable_operators;
 
 namespace {
 
 constexpr std::chrono::seconds kEgressEndLimit{2};
 constexpr std::chrono::seconds kVmEndLimit{5};
+constexpr std::chrono::seconds kStalledReaderLimit{5};
 
 std::vector<NetworkCount> network_counts(const egress::Summary& summary) {
   std::map<std::pair<std::string, std::uint16_t>, NetworkCount> counts;
@@ -54,13 +58,23 @@ Awaitable<int> JobRun::run() {
   for (const auto& note : request_.notes) {
     if (note.level == Note::Level::warning || request_.debug) log_.warning(note.text);
   }
-  if (auto outcome = co_await run_phases(); !outcome) record_failure(outcome.error());
+  if (auto outcome = co_await guarded_phases(); !outcome) record_failure(outcome.error());
   co_await teardown_phase();
   write_record();
   directory_.reset();
-  co_await log_.finish();
+  co_await (log_.finish() || stalled_reader_limit());
   cancellation_.stop();
   co_return record_.exit_code;
+}
+
+// Asio and the standard library throw where a system call or an allocation fails: that is a failed run, never a lost
+// one.
+Awaitable<Result<void>> JobRun::guarded_phases() {
+  try {
+    co_return co_await run_phases();
+  } catch (const std::exception& error) {
+    co_return base::fail(Code::internal, "internal_error", fmt::format("cannot go on: {}", error.what()));
+  }
 }
 
 Awaitable<Result<void>> JobRun::run_phases() {
@@ -75,7 +89,19 @@ Awaitable<Result<void>> JobRun::run_phases() {
   auto ended = co_await command_phase();
   // A job that failed, or was cancelled, may have left the very files that say why.
   if (command_ran_) co_await outputs_phase();
+  if (ended && cancellation_.requested()) co_return base::fail(Code::cancelled, "cancelled", "the job was cancelled");
   co_return ended;
+}
+
+// How long the end of a run waits for a reader of our output that takes nothing: as long as a job that ended by itself
+// has nobody who wants it gone, else seconds.
+Awaitable<void> JobRun::stalled_reader_limit() {
+  if (timed_out_) {
+    co_await base::sleep_until(base::deadline_in(kStalledReaderLimit));
+    co_return;
+  }
+  co_await cancellation_.wait_requested();
+  co_await base::sleep_until(cancellation_.exit_by());
 }
 
 Awaitable<void> JobRun::teardown_phase() {
@@ -100,12 +126,15 @@ Awaitable<void> JobRun::end_egress() {
   const auto deadline = base::deadline_in(kEgressEndLimit);
   while (!ended->over && base::SteadyClock::now() < deadline)
     co_await ended->changed.wait_until(deadline);
-  record_.network = network_counts(machine_->egress->summary());
+  const auto summary = machine_->egress->summary();
+  record_.network = network_counts(summary);
+  record_.audit_lost = summary.audit_lost;
+  if (summary.audit_lost > 0) log_.warning(fmt::format("{} audit events could not be written", summary.audit_lost));
 }
 
 void JobRun::record_failure(const base::Error& error) {
   record_.message = error.describe();
-  record_.reason = error.reason.empty() ? std::string(to_string(error.code)) : error.reason;
+  record_.reason = error.reason.empty() ? "internal_error" : error.reason;
   if (error.code == Code::cancelled) {
     record_.outcome = Outcome::cancelled;
     // The job's own status may stand there already; success it cannot be.

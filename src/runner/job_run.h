@@ -55,6 +55,7 @@ class JobRun {
   };
   struct CommandEnd;
 
+  base::Awaitable<base::Result<void>> guarded_phases();
   base::Awaitable<base::Result<void>> run_phases();
   base::Result<void> admit_phase();
   base::Result<void> choose_backend();
@@ -74,7 +75,9 @@ class JobRun {
   base::Awaitable<void> end_command(std::shared_ptr<CommandEnd> end, int signal, base::Deadline hard_stop);
   base::Result<void> judge_command(const CommandEnd& end);
   base::Awaitable<void> outputs_phase();
-  base::Awaitable<base::Result<void>> fetch_outputs(base::Deadline deadline);
+  base::Awaitable<base::Result<void>> fetch_outputs();
+  base::Awaitable<base::Result<void>> send_outputs(base::asio::posix::stream_descriptor into, base::Deadline deadline);
+  base::Awaitable<void> stalled_reader_limit();
   base::Awaitable<void> teardown_phase();
   void record_failure(const base::Error& error);
   void write_record();
@@ -97,6 +100,7 @@ class JobRun {
   std::size_t blocked_lines_ = 0;
   bool timed_out_ = false;
   bool command_ran_ = false;
+  bool vm_killed_ = false;  // before the command ended by itself
 };
 
 }  // namespace cleanroom::runner

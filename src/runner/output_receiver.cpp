@@ -375,6 +375,8 @@ Result<OutputReport> receive_outputs(const Fd& stream, const OutputOptions& opti
   const auto reader = std::make_unique<StreamReader>(stream, options, std::move(stop_event));
   OutputSession session(*reader, *staging, options);
   auto done = session.receive();
+  // The caller's word that the stream was whole comes as the absence of a stop.
+  if (done && options.stop.stop_requested()) done = fail(Code::cancelled, "the stream broke off");
   if (done) done = session.place();
   if (!done) return fail(with_reason(std::move(done).error()));
   return session.take_report();

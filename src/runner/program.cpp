@@ -104,8 +104,8 @@ int run_job(RunRequest request) {
   auto* log = new JobLog(*writer, request.under_buildkite ? JobLog::Style::buildkite : JobLog::Style::plain);
   auto* run = new JobRun(*context, *pool, *log, std::move(request));
   int exit_code = static_cast<int>(ExitCode::infrastructure);
-  base::asio::co_spawn(*context, run->run(), [&exit_code, context](const std::exception_ptr&, int code) {
-    exit_code = code;
+  base::asio::co_spawn(*context, run->run(), [&exit_code, context](const std::exception_ptr& error, int code) {
+    if (!error) exit_code = code;  // a coroutine that threw gives 0
     context->stop();
   });
   context->run();

@@ -1,5 +1,7 @@
 #include "src/runner/request_builder.h"
 
+#include "src/base/text/utf8.h"
+#include "src/channel/messages.h"
 #include "src/runner/buildkite_check.h"
 #include "src/runner/buildkite_plugin_config.h"
 #include "src/runner/output_globs.h"
@@ -15,6 +17,9 @@ using base::Code;
 using base::Result;
 
 namespace {
+
+// All output patterns travel in one header section (H2Limits::max_header_bytes).
+constexpr std::size_t kMaxPatternBytes = 12 * 1024;
 
 std::string value_of(const Environment& environment, std::string_view name) {
   const auto found = environment.find(name);
@@ -52,15 +57,24 @@ void append(Notes& into, const Notes& more) {
 }
 
 // What the plugin's options and a pipeline step have in common.
-void take_options(RunRequest& request, const PluginOptions& options) {
+Result<void> take_options(RunRequest& request, const PluginOptions& options) {
   request.image = options.image;
-  if (options.policy) request.policy_file = request.checkout / *options.policy;
+  if (options.policy) {
+    // The checkout's author chose this name: a link would make a file of the host count, or its text show in an error.
+    if (!is_file_below(request.checkout)(*options.policy)) {
+      return base::fail(Code::invalid_input, "policy_missing",
+                        fmt::format("cannot use policy '{}': no such regular file in the checkout",
+                                    base::escape_for_display(*options.policy)));
+    }
+    request.policy_file = request.checkout / *options.policy;
+  }
   if (options.workdir) request.workdir = *options.workdir;
   request.vcpus = options.vcpus;
   request.memory_mib = options.memory_mib;
   request.timeout = options.timeout;
   request.keep_on_failure = options.keep_on_failure;
   request.debug = options.debug;
+  return {};
 }
 
 Result<void> take_environment(RunRequest& request, const Environment& host, JobEnvironmentOptions options) {
@@ -102,7 +116,7 @@ Result<RunRequest> from_agent(const CommandLine& line, const Environment& host) 
   RunRequest request;
   const std::string checkout = value_of(host, "BUILDKITE_BUILD_CHECKOUT_PATH");
   CR_ASSIGN(request.checkout, existing_directory(checkout.empty() ? "." : checkout));
-  take_options(request, step.options);
+  CR_TRY(take_options(request, step.options));
   request.notes = step.notes;
   request.under_buildkite = true;
   request.repo_mirror = repo_mirror(host);
@@ -135,7 +149,7 @@ Result<RunRequest> from_pipeline(const CommandLine& line, const Environment& hos
     CR_ASSIGN(file, find_pipeline_file(request.checkout));
   }
   CR_ASSIGN(auto step, read_pipeline_step(file, *line.step, host));
-  take_options(request, step.options);
+  CR_TRY(take_options(request, step.options));
   if (!request.timeout) request.timeout = step.timeout;
   append(request.notes, step.notes);
   request.outputs = step.options.outputs;
@@ -200,6 +214,14 @@ Result<void> check(const RunRequest& request) {
     return base::fail(usage(fmt::format("cannot use workdir '{}': it is an absolute path below '/'", request.workdir)));
   }
   OutputGlobs globs;
+  std::size_t request_bytes = 0;
+  for (const auto& pattern : request.outputs)
+    request_bytes += channel::percent_encode(pattern).size() + sizeof("&pattern=");
+  if (request_bytes > kMaxPatternBytes) {
+    return base::fail(Code::invalid_input, "command_invalid",
+                      fmt::format("cannot ask for these outputs: their patterns take {} bytes, the limit is {}",
+                                  request_bytes, kMaxPatternBytes));
+  }
   for (const auto& pattern : request.outputs)
     CR_TRY(globs.add(pattern));
   return {};

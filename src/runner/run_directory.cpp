@@ -27,6 +27,9 @@ std::string new_run_id() {
   return id + "-" + base::random_hex(4);
 }
 
+constexpr const char* kKeepMark = "keep";
+constexpr std::chrono::hours kAbandoned{1};
+
 // A run that still lives holds its lock.
 bool is_alive(const std::filesystem::path& run) {
   const auto lock = base::open_file(run / "lock", O_RDWR);
@@ -34,24 +37,41 @@ bool is_alive(const std::filesystem::path& run) {
   return ::flock(lock->get(), LOCK_EX | LOCK_NB) != 0;
 }
 
+// Sorted, oldest first. A name with a dot is a run being made, and its lock may not be held yet: it counts once it is
+// old.
+std::vector<std::filesystem::path> ended_runs(const std::filesystem::path& runs) {
+  std::vector<std::filesystem::path> ended;
+  std::error_code ec;
+  std::filesystem::directory_iterator entry(runs, ec);
+  for (; !ec && entry != std::filesystem::directory_iterator(); entry.increment(ec)) {
+    std::error_code ignored;
+    if (entry->is_symlink(ignored) || !entry->is_directory(ignored)) continue;
+    const bool in_the_making = entry->path().filename().native().starts_with('.');
+    const auto age = std::filesystem::file_time_type::clock::now() - entry->last_write_time(ignored);
+    if (in_the_making && age < kAbandoned) continue;
+    if (!is_alive(entry->path())) ended.push_back(entry->path());
+  }
+  std::sort(ended.begin(), ended.end());
+  return ended;
+}
+
 }  // namespace
 
 Result<void> RunDirectory::sweep(const std::filesystem::path& state) {
-  std::vector<std::filesystem::path> ended;
+  const auto ended = ended_runs(state / "runs");
   std::error_code ec;
-  for (const auto& entry : std::filesystem::directory_iterator(state / "runs", ec)) {
-    if (entry.is_directory(ec) && !entry.is_symlink(ec) && !is_alive(entry.path())) ended.push_back(entry.path());
-  }
-  std::sort(ended.begin(), ended.end());
-  const std::size_t surplus = ended.size() - std::min(ended.size(), kKeptRuns);
-  for (std::size_t i = 0; i < ended.size(); ++i) {
-    // Runs that --keep-on-failure wanted kept carry a mark.
-    const bool kept = std::filesystem::exists(ended[i] / "keep", ec);
-    if (i < surplus && !kept) {
-      std::filesystem::remove_all(ended[i], ec);
-    } else if (!kept) {
-      std::filesystem::remove_all(ended[i] / "work", ec);
+  std::size_t kept_disks = 0;
+  std::size_t records = 0;
+  // Newest first: what is beyond a limit is the oldest.
+  for (auto run = ended.rbegin(); run != ended.rend(); ++run) {
+    if (++records > kKeptRuns) {
+      std::filesystem::remove_all(*run, ec);
+      continue;
     }
+    const bool marked = std::filesystem::exists(*run / kKeepMark, ec);
+    if (marked && ++kept_disks <= kKeptDisks) continue;
+    std::filesystem::remove_all(*run / "work", ec);
+    std::filesystem::remove(*run / kKeepMark, ec);
   }
   return {};
 }
@@ -78,7 +98,7 @@ RunDirectory::~RunDirectory() {
   if (!keep_work_) {
     std::filesystem::remove_all(work(), ec);
   } else {
-    (void)base::open_file(path_ / "keep", O_WRONLY | O_CREAT, 0600);
+    (void)base::open_file(path_ / kKeepMark, O_WRONLY | O_CREAT, 0600);
   }
 }
 

@@ -14,6 +14,7 @@
 namespace cleanroom::runner {
 
 inline constexpr std::size_t kKeptRuns = 200;
+inline constexpr std::size_t kKeptDisks = 5;  // runs whose work/ stays for --keep-on-failure: a pipeline can ask for it
 
 class RunDirectory {
  public:

@@ -92,6 +92,7 @@ std::string to_json(const RunRecord& record) {
                   {"memory_mib", record.memory_mib},
                   {"metadata", record.metadata},
                   {"network", network_json(record.network)},
+                  {"audit_lost", record.audit_lost},
                   {"output_files", record.output_files},
                   {"output_bytes", record.output_bytes},
                   {"outputs_rejected", record.outputs_rejected},

@@ -59,6 +59,7 @@ struct RunRecord {
   std::map<std::string, std::string> metadata;
   StepTimer timer;
   std::vector<NetworkCount> network;
+  std::uint64_t audit_lost = 0;    // events that are not in audit.jsonl
   std::uint64_t output_files = 0;  // brought back
   std::uint64_t output_bytes = 0;
   std::vector<std::string> outputs_rejected;  // "path: why"

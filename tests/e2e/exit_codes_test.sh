@@ -12,8 +12,10 @@ in_vm 254 -- /bin/sh -c 'exit 255'
 in_vm 124 --timeout 2s -- sleep 1000
 expect 'time limit of 2 s'
 record 'r["outcome"] == "time_limit" and r["reason"] == "time_limit"'
-in_vm 125 -- /no/such/program
+in_vm 127 -- /no/such/program
 expect 'cannot start the command in the guest: .*/no/such/program'
+record 'r["reason"] == "command_not_started" and r["outcome"] == "failed"'
+in_vm 126 -- /etc/passwd
 nothing_left
 
 # No VM is started for any of these.

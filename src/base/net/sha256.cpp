@@ -3,6 +3,7 @@
 #include "src/base/os/check.h"
 #include "src/base/os/io.h"
 
+#include <openssl/crypto.h>
 #include <openssl/evp.h>
 
 #include <array>
@@ -10,8 +11,13 @@
 namespace cleanroom::base {
 
 struct Sha256::Context {
-  EVP_MD_CTX* handle = EVP_MD_CTX_new();
-  Context() = default;
+  EVP_MD_CTX* handle = nullptr;
+  Context() {
+    // libcrypto would read $OPENSSL_CONF at its first use, and load the modules that it names.
+    static const int without_configuration = OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, nullptr);
+    CR_CHECK(without_configuration == 1, "libcrypto cannot be initialised");
+    handle = EVP_MD_CTX_new();
+  }
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;
   ~Context() { EVP_MD_CTX_free(handle); }
