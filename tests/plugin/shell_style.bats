@@ -19,7 +19,7 @@ teardown() { unload_plugin; }
     assert [ -x "$source_dir/hooks/$hook" ]
     assert [ "$(wc -l <"$source_dir/hooks/$hook")" -le 60 ]
   done
-  run grep -nwE 'eval|system' "$source_dir"/hooks/* "$source_dir"/lib/*.bash
+  run grep -nwE 'eval|system' "$source_dir"/hooks/{environment,command,pre-exit} "$source_dir"/lib/*.bash
   assert_failure
 }
 

@@ -23,6 +23,7 @@ struct Host {
 
   explicit Host(const std::string& policy) {
     ::setenv("CLEANROOM_CONFIG_DIR", config.path().c_str(), 1);
+    write(config.path() / "config.yaml", "allow_emulation: false\n");
     write(checkout.path() / "cleanroom.yaml", policy);
     request.checkout = checkout.path();
   }
