@@ -57,6 +57,15 @@ ended 143
 gone "$vm" 10
 nothing_left
 
+# LOG-06: nobody reads our output any more. The job waits, and a cancelled run ends all the same.
+start /bin/sh -c 'echo running; exec yes'
+started=$SECONDS
+kill -TERM "$pid"
+ended 143
+[ $((SECONDS - started)) -le 9 ] || fail "with a stalled reader the cancelled job took $((SECONDS - started)) s to end"
+gone "$vm" 10
+nothing_left
+
 # FLT-01: the VM dies with its runner, and the next start sweeps the disks away.
 start /bin/sh -c 'echo running; sleep 1000'
 kill -KILL "$pid"
