@@ -58,6 +58,7 @@ def parse_arguments():
     parser = tree.parse_root(__doc__.splitlines()[0])
     parser.add_argument("--build-dir", type=pathlib.Path, required=True, action="append",
                         help="holds compile_commands.json; given again: for sources that those before do not have")
+    parser.add_argument("--scope", type=pathlib.Path, help="file of path prefixes, one a line: only sources below them")
     parser.add_argument("--changed", metavar="REV", help="only what differs from this revision")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--budget", type=int, default=1500, help="seconds for all files; beyond it the run fails")
@@ -67,6 +68,14 @@ def parse_arguments():
 def changed_files(root, revision):
     command = ["git", "-C", str(root), "diff", "--name-only", "--diff-filter=d", revision]
     return set(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split())
+
+
+def scope_of(file):
+    """The path prefixes that count; everything of ours without a file."""
+    if file is None:
+        return ("src/", "guest/")
+    lines = (line.split("#", 1)[0].strip() for line in file.read_text(encoding="utf-8").splitlines())
+    return tuple(line for line in lines if line)
 
 
 def compile_entries(build_dirs):
@@ -81,10 +90,11 @@ def plan(arguments, tool):
     settings = (arguments.root / ".clang-tidy").read_text(encoding="utf-8")
     version = subprocess.run([tool, "--version"], check=True, capture_output=True, text=True).stdout
     wanted = changed_files(arguments.root, arguments.changed) if arguments.changed else None
+    scope = scope_of(arguments.scope)
     todo, seen = [], set()
     for build_dir, entry in compile_entries(arguments.build_dir):
         path = os.path.relpath(os.path.join(entry["directory"], entry["file"]), arguments.root)
-        if path in seen or not path.startswith(("src/", "guest/")) or (wanted is not None and path not in wanted):
+        if path in seen or not path.startswith(scope) or (wanted is not None and path not in wanted):
             continue
         seen.add(path)
         # The build folder's name is in the command, and does not matter.
