@@ -22,7 +22,6 @@ class NetlinkRequest {
   NetlinkRequest(std::uint16_t type, const Body& body) {
     header_.nlmsg_type = type;
     header_.nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE;
-    size_ = NLMSG_HDRLEN;
     append(&body, sizeof body);
   }
 
@@ -54,7 +53,7 @@ class NetlinkRequest {
   }
   nlmsghdr header_{};
   std::array<char, 256> bytes_{};
-  std::size_t size_ = 0;
+  std::size_t size_ = NLMSG_HDRLEN;
 };
 
 }  // namespace

@@ -46,7 +46,7 @@ class TreeSender {
     if (depth > kMaxTreeDepth) return base::fail(limit("directories nested too deeply"));
     CR_ASSIGN(const auto names, sorted_names(directory, path));
     for (const auto& name : names)
-      CR_TRY(send_entry(directory, name, path.empty() ? name : path + "/" + name, all, depth));
+      CR_TRY(send_entry(directory, name, path.empty() ? name : fmt::format("{}/{}", path, name), all, depth));
     return {};
   }
 

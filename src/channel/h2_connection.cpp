@@ -26,7 +26,7 @@ base::Error gone(std::string_view what) {
 }  // namespace
 
 struct H2Stream::State {
-  State(asio::any_io_executor executor, StreamId stream) : id(stream), changed(std::move(executor)) {}
+  State(const asio::any_io_executor& executor, StreamId stream) : id(stream), changed(executor) {}
   StreamId id;
   Headers headers;
   bool has_headers = false;

@@ -176,6 +176,7 @@ Result<bool> TarReader::take_extension(const Header& header, std::uint64_t size,
   }
 }
 
+// NOLINTNEXTLINE(readability-function-size): one branch a kind of header
 Result<bool> TarReader::next(TarMember& member) {
   CR_TRY(skip_rest());
   Extended extended;

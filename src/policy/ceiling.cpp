@@ -118,6 +118,7 @@ base::Result<void> apply_ceiling(const CompiledPolicy& policy, const Ceiling& ce
   const auto conflicts = ceiling_conflicts(policy, ceiling.limits_for(pipeline_slug));
   if (conflicts.empty()) return {};
   std::vector<std::string> lines;
+  lines.reserve(conflicts.size());
   for (const auto& conflict : conflicts)
     lines.push_back(conflict.key_path + ": " + conflict.message);
   const std::string which = ceiling.file() ? "'" + ceiling.file()->string() + "'" : "the built-in ceiling";

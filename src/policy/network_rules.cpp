@@ -81,7 +81,7 @@ void compile_rule(RuleSet& set, NetworkRuleSpec spec, Side side, std::vector<Rul
   const auto before = problems.size();
   auto pattern = HostPattern::parse(spec.host, side == Side::allow ? PatternUse::allow : PatternUse::deny);
   if (!pattern) {
-    auto error = std::move(pattern).error();
+    auto error = pattern.error();
     problems.push_back({spec.key_path + ".host", std::move(error.message), std::move(error.hint)});
   }
   if (std::find(spec.ports.begin(), spec.ports.end(), 0) != spec.ports.end())

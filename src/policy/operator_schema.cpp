@@ -6,7 +6,6 @@ namespace cleanroom::policy {
 namespace {
 
 using base::Presence;
-using base::SchemaRow;
 using base::SchemaType;
 
 base::Schema make_config_rows() {

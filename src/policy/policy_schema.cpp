@@ -4,7 +4,6 @@ namespace cleanroom::policy {
 namespace {
 
 using base::Presence;
-using base::SchemaRow;
 using base::SchemaType;
 
 constexpr auto kRequired = Presence::required;

@@ -7,7 +7,7 @@ namespace cleanroom::runner {
 using base::Awaitable;
 using base::kTuple;
 
-Cancellation::Cancellation(base::asio::any_io_executor executor, CancelDeadlines deadlines)
+Cancellation::Cancellation(const base::asio::any_io_executor& executor, CancelDeadlines deadlines)
     : signals_(executor, SIGTERM, SIGINT, SIGHUP), deadlines_(std::move(deadlines)), changed_(executor) {
   signals_.add(SIGQUIT);
   ::signal(SIGPIPE, SIG_IGN);

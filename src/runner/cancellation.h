@@ -14,7 +14,7 @@ namespace cleanroom::runner {
 
 class Cancellation {
  public:
-  Cancellation(base::asio::any_io_executor executor, CancelDeadlines deadlines);
+  Cancellation(const base::asio::any_io_executor& executor, CancelDeadlines deadlines);
   // Handles signals until the object goes; spawned once.
   base::Awaitable<void> watch();
   // Ends watch().

@@ -46,7 +46,7 @@ std::vector<std::string> merged_environment(const std::vector<std::string>& imag
 
 // Shared with the coroutine that runs the command, which may outlive this phase when our own stdout is stalled.
 struct JobRun::CommandEnd {
-  explicit CommandEnd(base::asio::any_io_executor executor) : done(std::move(executor)) {}
+  explicit CommandEnd(const base::asio::any_io_executor& executor) : done(executor) {}
   static Awaitable<void> wait(std::shared_ptr<CommandEnd> end) {
     while (!end->result)
       co_await end->done.wait();

@@ -109,7 +109,8 @@ def check(arguments, tool, deadline, path, build_dir, stamp):
     left = deadline - time.monotonic()
     if left <= 0:
         return path, "not reached within the budget"
-    command = [tool, "--quiet", "-p", str(build_dir), str(arguments.root / path)]
+    # The compile commands are GCC's.
+    command = [tool, "--quiet", "--extra-arg=-Wno-unknown-warning-option", "-p", str(build_dir), str(arguments.root / path)]
     try:
         run = subprocess.run(command, capture_output=True, text=True, timeout=min(left, SECONDS_A_FILE), check=False)
     except subprocess.TimeoutExpired:

@@ -93,7 +93,7 @@ std::string to_markdown(const Schema& schema) {
   std::string out = "| key | value | default | meaning |\n|---|---|---|---|\n";
   for (const auto& row : schema) {
     std::string fallback = row.presence == Presence::required ? "required" : row.default_json;
-    if (!fallback.empty() && row.presence != Presence::required) fallback = "`" + fallback + "`";
+    if (!fallback.empty() && row.presence != Presence::required) fallback = fmt::format("`{}`", fallback);
     const std::string meaning = row.not_accepted.empty() ? row.doc : "Refused: " + row.not_accepted + ".";
     out += fmt::format("| `{}` | {} | {} | {} |\n", row.path, value_column(row), fallback, meaning);
   }
