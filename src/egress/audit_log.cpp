@@ -62,6 +62,13 @@ void AuditLog::write(const AuditEvent& event) {
   put(line, "bytes_up", event.bytes_up);
   put(line, "bytes_down", event.bytes_down);
   put(line, "duration_ms", event.duration_ms);
+  put(line, "service", event.service);
+  put(line, "method", event.method);
+  put(line, "path", event.path);
+  put(line, "status", event.status);
+  put(line, "cache", event.cache);
+  put(line, "binding", event.binding);
+  put(line, "source", event.source);
   append(to_line(line));
 }
 

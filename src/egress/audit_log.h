@@ -15,7 +15,7 @@
 namespace cleanroom::egress {
 
 struct AuditEvent {
-  std::string_view event;   // "connect", "tls", "http", "report", "close"
+  std::string_view event;   // "connect", "tls", "http", "report", "close", "gateway", "credential"
   std::string_view action;  // "allow", "deny"; empty for close
   std::uint64_t connection = 0;
   std::string host;  // canonical, or the text as sent when it is not a host
@@ -29,6 +29,14 @@ struct AuditEvent {
   std::optional<std::uint64_t> bytes_up;
   std::optional<std::uint64_t> bytes_down;
   std::optional<std::uint64_t> duration_ms;
+  // Of gateway requests and credential uses.
+  std::string service;                  // "git"
+  std::string method;                   // of the request: "GET"; of a credential use: "git-read"
+  std::string path;                     // canonical, without the query
+  std::optional<std::uint64_t> status;  // what the guest was answered
+  std::string cache;                    // "hit", "miss", "bypass"; empty without a cache
+  std::string binding;                  // id of the credential binding; never its value
+  std::string source;                   // kind of the binding's source: "env", "file", ...
 };
 
 class AuditLog {

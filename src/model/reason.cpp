@@ -97,13 +97,37 @@ std::string_view to_string(Reason reason) {
       return "job_failed";
     case Reason::job_succeeded:
       return "job_succeeded";
+    case Reason::gateway_request_invalid:
+      return "gateway_request_invalid";
+    case Reason::gateway_route_unknown:
+      return "gateway_route_unknown";
+    case Reason::gateway_limit:
+      return "gateway_limit";
+    case Reason::git_repository_not_allowed:
+      return "git_repository_not_allowed";
+    case Reason::git_push_not_allowed:
+      return "git_push_not_allowed";
+    case Reason::git_lfs_not_allowed:
+      return "git_lfs_not_allowed";
+    case Reason::redirect_denied:
+      return "redirect_denied";
+    case Reason::upstream_untrusted:
+      return "upstream_untrusted";
+    case Reason::upstream_invalid:
+      return "upstream_invalid";
+    case Reason::upstream_unauthorized:
+      return "upstream_unauthorized";
+    case Reason::secret_scope_violation:
+      return "secret_scope_violation";
+    case Reason::credential_unavailable:
+      return "credential_unavailable";
   }
   return "internal";
 }
 
-const std::array<Reason, static_cast<std::size_t>(Reason::job_succeeded) + 1>& all_reasons() {
+const std::array<Reason, static_cast<std::size_t>(Reason::credential_unavailable) + 1>& all_reasons() {
   static const auto reasons = [] {
-    std::array<Reason, static_cast<std::size_t>(Reason::job_succeeded) + 1> list{};
+    std::array<Reason, static_cast<std::size_t>(Reason::credential_unavailable) + 1> list{};
     for (std::size_t i = 0; i < list.size(); ++i)
       list[i] = static_cast<Reason>(i);
     return list;
