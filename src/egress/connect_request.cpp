@@ -6,6 +6,7 @@
 #include "src/egress/connect_target.h"
 #include "src/egress/egress_state.h"
 #include "src/egress/http_request_guard.h"
+#include "src/egress/judged_dial.h"
 #include "src/egress/relay.h"
 #include "src/egress/tls_client_hello.h"
 
@@ -63,40 +64,21 @@ std::optional<Refusal> judge_name(Connect& connect) {
 
 Awaitable<void> resolve_and_dial(Connect& connect) {
   auto& state = *connect.state;
-  const auto& [host, port] = connect.target;
-  std::vector<model::IpAddress> addresses;
-  if (host.is_ip()) {
-    addresses.push_back(host.ip());
-  } else {
-    auto resolved = co_await state.resolver.resolve(host, base::deadline_in(state.options.resolve_limit));
-    if (!resolved) {
-      connect.refusal = Refusal{.reason = Reason::resolve_failed, .detail = resolved.error().message};
-      co_return;
-    }
-    addresses = std::move(*resolved);
-  }
-  const auto own = state.options.own_addresses();
-  std::vector<model::IpAddress> judged;
-  std::optional<Refusal> denied;
-  for (const auto& address : addresses) {
-    const auto verdict = state.rules.judge_address(host, address, port, own);
-    if (verdict.allowed) {
-      judged.push_back(address);
-    } else if (!denied) {
-      denied = Refusal{
-          .reason = verdict.reason, .rule = verdict.rule, .detail = verdict.detail, .address = address.to_string()};
-    }
-  }
-  if (judged.empty()) {
-    connect.refusal = denied ? std::move(denied) : Refusal{.reason = Reason::resolve_failed, .detail = "no address"};
+  DialTarget target{.host = connect.target.host,
+                    .port = connect.target.port,
+                    .resolve_limit = state.options.resolve_limit,
+                    .connect_limit = state.options.connect_limit};
+  auto dial = judged_dial(state.rules, state.resolver, state.dialer, state.options.own_addresses(), std::move(target));
+  auto dialed = co_await std::move(dial);
+  if (dialed) {
+    connect.dialed = std::move(*dialed);
     co_return;
   }
-  auto dialed = co_await dial_first(state.dialer, judged, port, base::deadline_in(state.options.connect_limit));
-  if (dialed)
-    connect.dialed = std::move(*dialed);
-  else
-    connect.refusal = Refusal{
-        .reason = Reason::connect_failed, .detail = dialed.error().message, .address = judged.front().to_string()};
+  auto& refused = dialed.error();
+  connect.refusal = Refusal{.reason = refused.reason,
+                            .rule = std::move(refused.rule),
+                            .detail = std::move(refused.detail),
+                            .address = std::move(refused.address)};
 }
 
 Awaitable<void> establish(Connect& connect) {
