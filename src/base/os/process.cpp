@@ -107,7 +107,10 @@ std::string to_string(ExitStatus status) {
 Result<std::filesystem::path> find_program(std::string_view name) {
   if (name.find('/') != std::string_view::npos) return std::filesystem::path(name);
   const char* variable = std::getenv("PATH");
-  std::string_view path = variable != nullptr ? variable : "/usr/local/bin:/usr/bin:/bin";
+  return find_program(name, variable != nullptr ? variable : "/usr/local/bin:/usr/bin:/bin");
+}
+
+Result<std::filesystem::path> find_program(std::string_view name, std::string_view path) {
   while (!path.empty()) {
     const auto colon = path.find(':');
     const std::filesystem::path candidate = std::filesystem::path(path.substr(0, colon)) / name;

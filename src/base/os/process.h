@@ -71,5 +71,7 @@ Result<CompletedProcess> run_process(SpawnOptions options, Deadline deadline, st
 
 // Full path of a program in $PATH; not_found when there is none.
 Result<std::filesystem::path> find_program(std::string_view name);
+// The same in another list of directories, for a caller that does not trust $PATH; `name` has no slash.
+Result<std::filesystem::path> find_program(std::string_view name, std::string_view path);
 
 }  // namespace cleanroom::base
