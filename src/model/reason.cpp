@@ -135,4 +135,11 @@ const std::array<Reason, static_cast<std::size_t>(Reason::credential_unavailable
   return reasons;
 }
 
+std::optional<Reason> parse_reason(std::string_view text) {
+  for (const auto reason : all_reasons()) {
+    if (to_string(reason) == text) return reason;
+  }
+  return std::nullopt;
+}
+
 }  // namespace cleanroom::model

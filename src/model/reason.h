@@ -2,6 +2,7 @@
 // Stable reason codes: the strings in run.json, audit.jsonl and --json errors. Documented in docs/reason-codes.md; a
 // test holds the two lists together. A code is never renamed or reused.
 #include <array>
+#include <optional>
 #include <string_view>
 
 namespace cleanroom::model {
@@ -68,6 +69,8 @@ enum class Reason {
 };
 
 std::string_view to_string(Reason reason);
+// nullopt when there is no such code.
+std::optional<Reason> parse_reason(std::string_view text);
 // Every reason, in the order above.
 const std::array<Reason, static_cast<std::size_t>(Reason::credential_unavailable) + 1>& all_reasons();
 

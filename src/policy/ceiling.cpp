@@ -4,12 +4,10 @@
 #include "src/policy/json_view.h"
 #include "src/policy/operator_file.h"
 #include "src/policy/operator_schema.h"
+#include "src/policy/pipeline_pattern.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <fnmatch.h>
-
-#include <algorithm>
 
 namespace cleanroom::policy {
 namespace {
@@ -83,10 +81,8 @@ Ceiling::Ceiling(std::optional<std::filesystem::path> file, CeilingLimits base, 
     : file_(std::move(file)), base_(std::move(base)), overrides_(std::move(overrides)) {}
 
 const CeilingLimits& Ceiling::limits_for(std::string_view pipeline_slug) const {
-  const std::string slug(pipeline_slug);
-  if (slug.empty()) return base_;
   for (const auto& entry : overrides_) {
-    if (::fnmatch(entry.match.c_str(), slug.c_str(), FNM_PATHNAME | FNM_NOESCAPE) == 0) return entry.limits;
+    if (pipeline_matches(entry.match, pipeline_slug)) return entry.limits;
   }
   return base_;
 }
@@ -103,10 +99,9 @@ base::Result<Ceiling> load_ceiling(const OperatorPaths& paths, base::Diagnostics
   std::vector<Ceiling::Override> overrides;
   for (const auto& item : root["pipelines"].items()) {
     const std::string match = item["match"].text();
-    // Other glob characters would mean something to fnmatch(3) that nobody wrote them for.
-    if (match.find_first_of("?[]\\") != std::string::npos || std::count(match.begin(), match.end(), '/') != 1) {
+    if (!is_pipeline_pattern(match)) {
       report.error(file->document.position_of(item.path() + ".match"), item.path() + ".match",
-                   "expected organisation/pipeline, where * is any text within a part");
+                   std::string(kPipelinePatternRule));
     }
     overrides.push_back({match, decoder.decode(item, base)});
   }

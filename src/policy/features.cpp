@@ -14,9 +14,6 @@ std::vector<UnenforcedFeature> features_not_enforced(const CompiledPolicy& polic
     out.push_back({"sandbox.services.docker.required", Reason::backend_capability_mismatch,
                    "no backend of this build runs a Docker daemon in the VM"});
   }
-  if (!values.git.empty()) {
-    out.push_back({"git.allow", Reason::unsupported, "this build has no git gateway"});
-  }
   for (const auto& [name, registry] : values.registries) {
     if (!registry.enable) continue;
     out.push_back(
@@ -25,8 +22,11 @@ std::vector<UnenforcedFeature> features_not_enforced(const CompiledPolicy& polic
   if (values.registry_cache_offline) {
     out.push_back({"registries.cache.mode", Reason::unsupported, "this build has no package cache"});
   }
-  if (!values.secrets.empty()) {
-    out.push_back({"secrets", Reason::unsupported, "this build binds no credentials"});
+  for (const auto& secret : values.secrets) {
+    if (secret.target == "git") continue;
+    out.push_back({"secrets", Reason::unsupported,
+                   fmt::format("'{}' is for target {}; this build sends credentials to git hosts only", secret.id,
+                               secret.target)});
   }
   if (!values.buildkite_commands.empty()) {
     out.push_back({"buildkite.commands", Reason::unsupported, "this build relays no agent subcommands"});

@@ -4,21 +4,20 @@
 #include "src/policy/operator_file.h"
 #include "src/policy/operator_schema.h"
 
-#include <unistd.h>
-
-#include <algorithm>
-
 namespace cleanroom::policy {
 namespace {
 
+std::optional<std::filesystem::path> absolute_path(const JsonView& value, const base::CheckedDocument& document,
+                                                   base::Diagnostics& diagnostics) {
+  if (!value.present()) return std::nullopt;
+  std::filesystem::path out = value.text();
+  if (!out.is_absolute())
+    diagnostics.error(document.position_of(value.path()), value.path(), "expected an absolute path");
+  return out;
+}
+
 QemuConfig decode_qemu(const JsonView& view, const base::CheckedDocument& document, base::Diagnostics& diagnostics) {
-  const auto path = [&](const JsonView& value) -> std::optional<std::filesystem::path> {
-    if (!value.present()) return std::nullopt;
-    std::filesystem::path out = value.text();
-    if (!out.is_absolute())
-      diagnostics.error(document.position_of(value.path()), value.path(), "expected an absolute path");
-    return out;
-  };
+  const auto path = [&](const JsonView& value) { return absolute_path(value, document, diagnostics); };
   QemuConfig qemu;
   qemu.binary_path = path(view["binary_path"]);
   qemu.kernel_image = path(view["kernel_image"]);
@@ -36,9 +35,6 @@ base::Result<OperatorConfig> load_operator_config(const OperatorPaths& paths, ba
   base::Diagnostics local("config.yaml", "config_invalid");
   base::Diagnostics& report = diagnostics != nullptr ? *diagnostics : local;
   OperatorConfig config;
-  config.credentials_file_present =
-      std::any_of(paths.directories.begin(), paths.directories.end(),
-                  [](const auto& directory) { return ::access((directory / "credentials.yaml").c_str(), F_OK) == 0; });
   CR_ASSIGN(const auto file, check_operator_file(paths, "config.yaml", config_schema(), report));
   if (!file) return config;
 
@@ -47,6 +43,7 @@ base::Result<OperatorConfig> load_operator_config(const OperatorPaths& paths, ba
   config.default_backend = root["default_backend"].text("auto");
   config.allow_emulation = root["allow_emulation"].boolean(false);
   config.qemu = decode_qemu(root["backends"]["qemu"], file->document, report);
+  config.gateway_ca_file = absolute_path(root["gateway"]["ca_file"], file->document, report);
   if (report.has_errors()) return base::fail(operator_file_error(file->path, report));
   return config;
 }

@@ -32,6 +32,10 @@ struct OperatorPaths {
   static OperatorPaths from_environment();
 };
 
+// The home directory of the user who runs us: $HOME, but with BUILDKITE=true that of the user database, since a
+// pipeline's `env:` may set HOME. Empty when there is none.
+std::filesystem::path operator_home();
+
 struct QemuConfig {
   std::optional<std::filesystem::path> binary_path;   // absolute
   std::optional<std::filesystem::path> kernel_image;  // absolute
@@ -45,8 +49,8 @@ struct OperatorConfig {
   std::string default_backend = "auto";       // auto | qemu
   bool allow_emulation = false;
   QemuConfig qemu;
-  // credentials.yaml stands in one of the directories. This build binds no credentials.
-  bool credentials_file_present = false;
+  // PEM: authorities that the gateway's upstreams may be certified by, besides this host's. Absolute.
+  std::optional<std::filesystem::path> gateway_ca_file;
 };
 
 // config_insecure: owner neither root nor the running user, or group/world-writable (the file or its directory), or

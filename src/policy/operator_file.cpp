@@ -34,6 +34,10 @@ std::string database_home(uid_t user) {
   return found->pw_dir;
 }
 
+bool under_buildkite() {
+  return variable("BUILDKITE") == "true";
+}
+
 base::Error insecure(const std::filesystem::path& path, std::string_view why, std::string hint) {
   return base::Error(base::Code::policy_denied, "config_insecure",
                      fmt::format("cannot trust {}: {}", base::quote_text(path.string(), 500), why))
@@ -81,17 +85,22 @@ base::Result<void> check_place(const std::filesystem::path& file, const Operator
 
 }  // namespace
 
+std::filesystem::path operator_home() {
+  const auto home = variable("HOME");
+  return under_buildkite() || home.empty() ? database_home(::geteuid()) : home;
+}
+
 OperatorPaths OperatorPaths::from_environment() {
   OperatorPaths paths;
   paths.user = ::geteuid();
-  const bool buildkite = variable("BUILDKITE") == "true";
+  const bool buildkite = under_buildkite();
   if (const auto chosen = variable("CLEANROOM_CONFIG_DIR"); !chosen.empty()) {
     paths.directories = {chosen};
     paths.from_variable = true;
   } else {
     paths.directories = {"/etc/cleanroom"};
     const auto xdg = buildkite ? std::string() : variable("XDG_CONFIG_HOME");
-    const auto home = buildkite || variable("HOME").empty() ? database_home(paths.user) : variable("HOME");
+    const auto home = operator_home().string();
     // XDG base directory specification: a relative path is invalid and ignored.
     if (!xdg.empty() && xdg.front() == '/') {
       paths.directories.push_back(std::filesystem::path(xdg) / "cleanroom");

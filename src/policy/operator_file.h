@@ -1,5 +1,5 @@
 #pragma once
-// Reading and checking one operator file. Internal to src/policy.
+// Reading and checking one operator file, for those who decode one: src/policy, and src/credentials.
 #include "src/base/text/schema.h"
 #include "src/policy/operator_config.h"
 

@@ -4,7 +4,8 @@
 
 namespace cleanroom::policy {
 
-const base::Schema& config_schema();   // config.yaml
-const base::Schema& ceiling_schema();  // ceiling.yaml
+const base::Schema& config_schema();       // config.yaml
+const base::Schema& ceiling_schema();      // ceiling.yaml
+const base::Schema& credentials_schema();  // credentials.yaml, which src/credentials decodes
 
 }  // namespace cleanroom::policy

@@ -52,7 +52,6 @@ TEST_SUITE("policy/operator_config") {
     CHECK_FALSE(config->file);
     CHECK(config->default_backend == "auto");
     CHECK_FALSE(config->allow_emulation);
-    CHECK_FALSE(config->credentials_file_present);
   }
 
   TEST_CASE("what is set is there; the first directory's file counts") {
@@ -63,7 +62,6 @@ TEST_SUITE("policy/operator_config") {
         "etc/config.yaml",
         "default_backend: qemu\nbackends:\n  qemu: {binary_path: /x/q, kernel_image: /x/k, vcpus: 2, memory_mib: 512,"
         " launch_seconds: 30}\n");
-    f.write("etc/credentials.yaml", "");
     const auto config = load_operator_config(f.paths);
     REQUIRE(config);
     CHECK_FALSE(config->allow_emulation);
@@ -73,7 +71,6 @@ TEST_SUITE("policy/operator_config") {
     CHECK(config->qemu.vcpus == 2U);
     CHECK(config->qemu.memory_mib == 512U);
     CHECK(config->qemu.launch_timeout == std::chrono::seconds(30));
-    CHECK(config->credentials_file_present);
   }
 
   TEST_CASE("keys that this build does not honour are refused, not read over") {

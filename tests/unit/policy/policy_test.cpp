@@ -213,6 +213,13 @@ TEST_SUITE("policy/load") {
     CHECK(docker[0].reason == model::Reason::backend_capability_mismatch);
     CHECK(features_not_enforced(compiled("version: 1\nregistries: {cache: {mode: offline}}\n")).size() == 1);
     CHECK(features_not_enforced(compiled("version: 1\nregistries: {npm: {enable: false}}\n")).empty());
+    const auto secrets = [](std::string_view target) {
+      return features_not_enforced(
+          compiled(fmt::format("version: 1\nsecrets: [{{id: a, target: {}, allowed_hosts: [a.test]}}]\n", target)));
+    };
+    CHECK(secrets("git").empty());
+    REQUIRE(secrets("http").size() == 1);
+    CHECK(secrets("http")[0].message == "'a' is for target http; this build sends credentials to git hosts only");
     const auto network = load_policy_file(kSource / "tests/data/policy/network.yaml");
     REQUIRE(network);
     CHECK(features_not_enforced(network->policy).empty());
@@ -261,6 +268,7 @@ TEST_SUITE("policy/load") {
     replace("cleanroom.yaml", base::to_markdown(policy_schema()));
     replace("config.yaml", base::to_markdown(config_schema()));
     replace("ceiling.yaml", base::to_markdown(ceiling_schema()));
+    replace("credentials.yaml", base::to_markdown(credentials_schema()));
     if (accept_goldens() && *text != before)
       REQUIRE(base::write_file_atomically(path, *text, 0644));
     else
