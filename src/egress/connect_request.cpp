@@ -47,14 +47,23 @@ std::string_view status_of(Reason reason) {
   return "403";
 }
 
+bool is_gateway(const Connect& connect) {
+  return connect.target.host.text() == kGatewayHost;
+}
+
 // What can be said without a packet.
 std::optional<Refusal> judge_name(Connect& connect) {
   auto& state = *connect.state;
-  if (connect.target.host.text() == kGatewayHost)
-    return Refusal{.reason = Reason::unsupported, .detail = "the gateway is not available in this build"};
-  connect.verdict = state.rules.judge(connect.target.host, connect.target.port);
-  if (!connect.verdict.allowed)
-    return Refusal{.reason = connect.verdict.reason, .rule = connect.verdict.rule, .detail = connect.verdict.detail};
+  if (is_gateway(connect)) {
+    if (!state.options.gateway)
+      return Refusal{.reason = Reason::unsupported, .detail = "the policy names nothing for the gateway to serve"};
+    if (connect.target.port != kGatewayPort)
+      return Refusal{.reason = Reason::port_not_allowed, .detail = "the gateway answers on port 80"};
+  } else {
+    connect.verdict = state.rules.judge(connect.target.host, connect.target.port);
+    if (!connect.verdict.allowed)
+      return Refusal{.reason = connect.verdict.reason, .rule = connect.verdict.rule, .detail = connect.verdict.detail};
+  }
   if (state.open_connections > state.options.max_connections)
     return Refusal{.reason = Reason::connection_limit, .detail = "too many open connections"};
   if (connect.verdict.by_wildcard && !state.wildcard_names.admit(connect.target.host.text(), base::SteadyClock::now()))
@@ -138,7 +147,7 @@ AuditEvent event_of(const Connect& connect, std::string_view event, std::string_
           .connection = connect.id,
           .host = connect.target.host.text(),
           .port = connect.target.port,
-          .address = connect.dialed->address.to_string(),
+          .address = connect.dialed ? connect.dialed->address.to_string() : std::string(),
           .reason = action.empty() ? std::string_view() : to_string(Reason::allowed),
           .rule = connect.verdict.rule};
 }
@@ -215,9 +224,14 @@ Awaitable<void> carry(Connect& connect, channel::H2Stream stream) {
   record_close(connect, outcome);
 }
 
-}  // namespace
-
-namespace {
+// The gateway writes an audit line for each request.
+Awaitable<void> serve_gateway(Connect& connect, channel::H2Stream stream) {
+  auto& state = *connect.state;
+  state.audit.write(event_of(connect, "connect", "allow"));
+  count_allowed(connect);
+  if (!stream.respond({{":status", "200"}}, channel::EndStream::no)) co_return;
+  co_await state.options.gateway(std::move(stream), connect.id);
+}
 
 // Leaves a refusal in `connect` when there is one; else returns after the tunnel's end.
 Awaitable<void> open_tunnel(Connect& connect, channel::H2Stream& stream) {
@@ -227,6 +241,10 @@ Awaitable<void> open_tunnel(Connect& connect, channel::H2Stream& stream) {
   const base::Defer leave([&state] { --state.open_connections; });
   connect.refusal = judge_name(connect);
   if (connect.refusal) co_return;
+  if (is_gateway(connect)) {
+    co_await serve_gateway(connect, std::move(stream));
+    co_return;
+  }
   // A guest that gives up meanwhile ends the look-up and the attempts.
   co_await (establish(connect) || stream.wait_closed());
   if (connect.refusal) co_return;

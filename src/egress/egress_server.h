@@ -22,8 +22,11 @@ struct EgressState;  // egress_state.h
 
 using DenialSink = std::function<void(const Denial&)>;
 
-// The git and package gateway will answer this name in process; until then it is refused as unsupported.
+// Served in process, on port 80, when EgressOptions::gateway is there; else refused as unsupported.
 inline constexpr std::string_view kGatewayHost = "gateway.cleanroom.internal";
+inline constexpr std::uint16_t kGatewayPort = 80;
+// Owns one tunnel to the gateway, from after the 200 to its end. `connection` is the number of its audit lines.
+using GatewayHandler = std::function<base::Awaitable<void>(channel::H2Stream stream, std::uint64_t connection)>;
 
 struct EgressOptions {
   std::size_t max_connections = kMaxConnections;
@@ -39,6 +42,7 @@ struct EgressOptions {
   std::chrono::milliseconds half_closed_idle_limit = kHalfClosedIdleLimit;
   channel::H2Limits stream_limits = kNetworkStreamLimits;
   std::function<std::vector<model::IpAddress>()> own_addresses = egress::own_addresses;
+  GatewayHandler gateway;
 };
 
 class EgressServer {
