@@ -13,6 +13,7 @@
 
 namespace cleanroom::gateway {
 
+using namespace base::asio::experimental::awaitable_operators;
 using base::Awaitable;
 using base::Code;
 using base::Result;
@@ -221,7 +222,8 @@ Awaitable<void> serve_http(channel::H2Stream stream, std::uint64_t connection_id
     }
     if (next != Next::request) break;
     HttpExchange exchange(connection);
-    co_await handler(exchange);
+    // A guest that resets its tunnel ends what waits for upstream.
+    co_await (handler(exchange) || connection.stream.wait_closed());
     // A part of an answer must not end like a whole one.
     if (!exchange.has_finished()) {
       connection.stream.reset(channel::kCancel);

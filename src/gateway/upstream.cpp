@@ -21,6 +21,9 @@ using base::Result;
 
 namespace {
 
+constexpr std::string_view kColon = ": ";
+constexpr std::string_view kCrlf = "\r\n";
+
 // SSL_set_tlsext_host_name() without the macro's C cast. OpenSSL copies the text.
 void send_server_name(SSL* tls, std::string name) {
   SSL_ctrl(tls, SSL_CTRL_SET_TLSEXT_HOSTNAME, TLSEXT_NAMETYPE_host_name, name.data());
@@ -107,17 +110,16 @@ Awaitable<Result<void>> UpstreamConnection::send(const UpstreamRequest& request)
     head += fmt::format("{}: {}\r\n", field.name, field.value);
   if (request.content_length) head += fmt::format("content-length: {}\r\n", *request.content_length);
   if (request.chunked) head += "transfer-encoding: chunked\r\n";
-  // One buffer from the start, so that growing leaves no copy of the secret behind.
+  // One buffer from the start, so that growing leaves no copy of a secret behind.
+  auto size = head.size() + kCrlf.size();
+  for (const auto& [name, value] : request.secret_fields)
+    size += name.size() + kColon.size() + value.size() + kCrlf.size();
   std::string whole;
-  whole.reserve(head.size() + request.secret_name.size() + request.secret_value.size() + 8);
+  whole.reserve(size);
   whole += head;
-  if (!request.secret_name.empty()) {
-    whole += request.secret_name;
-    whole += ": ";
-    whole += request.secret_value;
-    whole += "\r\n";
-  }
-  whole += "\r\n";
+  for (const auto& [name, value] : request.secret_fields)
+    whole.append(name).append(kColon).append(value).append(kCrlf);
+  whole += kCrlf;
   auto sent = co_await write(base::as_bytes(whole));
   base::wipe(whole);
   co_return sent;

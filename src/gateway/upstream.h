@@ -32,9 +32,8 @@ struct UpstreamRequest {
   std::vector<Field> fields;                    // without Host and framing
   std::optional<std::uint64_t> content_length;  // of the body
   bool chunked = false;                         // a body of unknown length
-  // Not among the fields, so that nothing that shows fields can show it.
-  std::string secret_name;
-  std::string_view secret_value;
+  // Not among the fields, so that nothing that shows fields can show them. The values outlive the call.
+  std::vector<std::pair<std::string, std::string_view>> secret_fields;
 };
 
 class UpstreamConnection {

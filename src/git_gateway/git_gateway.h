@@ -1,0 +1,50 @@
+#pragma once
+// GitGateway: smart HTTP for the guest's git, in process. The guest asks it for `/git/HOST/REPO/...`; it judges the
+// repository, adds the operator's credential for exactly that origin and path, asks HOST over TLS, and streams the
+// answer back. Redirects are followed here, each hop judged again; the guest never sees one, nor a credential, nor an
+// upstream's own words about either.
+#include "src/credentials/broker.h"
+#include "src/egress/audit_log.h"
+#include "src/egress/egress_server.h"
+#include "src/gateway/upstream.h"
+#include "src/git_gateway/git_rules.h"
+
+#include <memory>
+
+namespace cleanroom::git_gateway {
+
+struct GatewayState;  // gateway_state.h
+
+// One refusal, for the job log. Printable ASCII.
+struct GitDenial {
+  std::string repository;  // "github.com/acme/web"; empty when the request named none
+  model::Reason reason = model::Reason::git_repository_not_allowed;
+  std::string detail;
+  bool is_first = true;  // of this repository and reason
+};
+using GitDenialSink = std::function<void(const GitDenial&)>;
+
+struct GitGatewayParts {
+  GitRules rules;
+  gateway::UpstreamContext upstream;
+  credentials::Broker& broker;
+  egress::AuditLog& audit;
+  GitDenialSink on_denial;  // may be empty; must not block
+};
+
+class GitGateway {
+ public:
+  // The references must outlive the handlers.
+  explicit GitGateway(GitGatewayParts parts);
+  ~GitGateway();
+  GitGateway(const GitGateway&) = delete;
+  GitGateway& operator=(const GitGateway&) = delete;
+
+  // For EgressOptions::gateway.
+  egress::GatewayHandler handler();
+
+ private:
+  std::shared_ptr<GatewayState> state_;
+};
+
+}  // namespace cleanroom::git_gateway
