@@ -86,9 +86,11 @@ Result<Admission> admit(const RunRequest& request) {
   const auto paths = policy::OperatorPaths::from_environment();
   CR_ASSIGN(auto config, policy::load_operator_config(paths));
   CR_ASSIGN(const auto ceiling, policy::load_ceiling(paths));
+  CR_ASSIGN(auto bindings, credentials::load_bindings(paths));
   CR_ASSIGN(auto loaded, load_policy(request));
   CR_TRY(policy::apply_ceiling(loaded.policy, ceiling, request.pipeline_slug));
   CR_TRY(refuse_unenforced(loaded.policy));
+  CR_TRY(credentials::check_requested(bindings, loaded.policy.values().secrets));
   if (request.backend != "auto" && request.backend != "qemu") {
     return base::fail(Code::unsupported, "unsupported",
                       fmt::format("cannot use backend '{}': this build has qemu", request.backend));
@@ -103,6 +105,8 @@ Result<Admission> admit(const RunRequest& request) {
   if (request.timeout) limit = std::min(limit, *request.timeout);
   Admission admission{.operator_config = std::move(config),
                       .policy = std::move(loaded),
+                      .bindings = std::move(bindings),
+                      .private_cidrs = limits.private_cidrs,
                       .image_source = std::move(image),
                       .vcpus = *resources.vcpus,
                       .memory_mib = *resources.memory_mib,

@@ -2,6 +2,7 @@
 // Admission: may this run start, and as what? Reads the operator's files and the policy, and decides; starts nothing.
 // Repository text only narrows what the operator's ceiling gives; a feature that this build cannot enforce is refused,
 // never ignored.
+#include "src/credentials/bindings.h"
 #include "src/policy/ceiling.h"
 #include "src/policy/load.h"
 #include "src/policy/operator_config.h"
@@ -15,7 +16,9 @@ namespace cleanroom::runner {
 struct Admission {
   policy::OperatorConfig operator_config;
   policy::LoadedPolicy policy;
-  std::string image_source;  // for ImageStore::ensure()
+  credentials::Bindings bindings;
+  std::vector<std::string> private_cidrs;  // of the ceiling: where the gateway's upstreams may be
+  std::string image_source;                // for ImageStore::ensure()
   std::uint32_t vcpus = 0;
   std::uint64_t memory_mib = 0;
   std::uint64_t disk_mib = 0;

@@ -120,7 +120,7 @@ Result<CommandPlan> plan_command(const CommandInput& input,
     }
     plan.candidates.push_back(std::move(shell));
   }
-  if (too_long) plan.command_file = CommandPlan::GuestFile{std::string(kGuestCommandFile), std::move(argument)};
+  if (too_long) plan.command_file = GuestFile{std::string(kGuestCommandFile), std::move(argument)};
   return plan;
 }
 

@@ -22,6 +22,13 @@ struct CommandInput {
   std::string buildkite_shell;     // $BUILDKITE_SHELL, split like a shell splits words; empty = none
 };
 
+// A file that is put into the guest before the job starts.
+struct GuestFile {
+  std::string path;  // absolute
+  std::string content;
+  unsigned mode = 0600;
+};
+
 struct CommandPlan {
   enum class Kind {
     argv,      // candidates[0] is all there is
@@ -34,11 +41,6 @@ struct CommandPlan {
   std::string display;                     // after "$ " in the log; may hold newlines, and any byte
   std::optional<std::string> script_path;  // relative to the checkout: chmod +x in the guest before it runs
   // execve takes no longer argument than 128 KiB. A longer command is a file in the guest, and the candidates name it.
-  struct GuestFile {
-    std::string path;  // absolute
-    std::string content;
-    unsigned mode = 0600;
-  };
   std::optional<GuestFile> command_file;
 };
 

@@ -4,7 +4,7 @@
 //      ├─ time limit: SIGTERM, kTerminateGrace ─> VM killed, judged time_limit (124)
 //      └─ cancelled: the signal, hard stop ─────> VM killed, judged cancelled
 #include "src/model/exit_code.h"
-#include "src/runner/command_file.h"
+#include "src/runner/guest_files.h"
 #include "src/runner/job_run.h"
 
 #include <boost/asio/experimental/awaitable_operators.hpp>
@@ -55,21 +55,21 @@ struct JobRun::CommandEnd {
   std::optional<Result<channel::Exited>> result;
 };
 
-// A command too long for execve(2) travels as a file.
-Awaitable<Result<void>> JobRun::put_command_file() {
-  const auto& file = request_.command.command_file;
-  if (!file) co_return Result<void>{};
-  CR_CO_ASSIGN(auto tar, command_file_tar(*file));
-  auto copied =
-      base::with_deadline<void>(base::deadline_in(admission_->launch_timeout), "copy the command into the guest",
-                                machine_->session->put_files("/", std::move(tar)));
+Awaitable<Result<void>> JobRun::put_guest_files() {
+  std::vector<GuestFile> files;
+  if (request_.command.command_file) files.push_back(*request_.command.command_file);
+  if (machine_->gateway) files.push_back(machine_->gateway->guest_file());
+  if (files.empty()) co_return Result<void>{};
+  CR_CO_ASSIGN(auto tar, guest_files_tar(files));
+  auto copied = base::with_deadline<void>(base::deadline_in(admission_->launch_timeout), "copy files into the guest",
+                                          machine_->session->put_files("/", std::move(tar)));
   auto first = co_await (std::move(copied) || cancellation_.wait_requested());
   if (first.index() == 1) co_return base::fail(Code::cancelled, "cancelled", "cancelled before the job began");
   co_return std::move(std::get<0>(first));
 }
 
 Awaitable<Result<void>> JobRun::command_phase() {
-  CR_CO_TRY(co_await put_command_file());
+  CR_CO_TRY(co_await put_guest_files());
   log_.job_heading("$ " + request_.command.display);
   auto judged = co_await run_command();
   record_.timer.finish("command");
@@ -77,9 +77,11 @@ Awaitable<Result<void>> JobRun::command_phase() {
 }
 
 Awaitable<Result<void>> JobRun::run_command() {
+  auto environment = request_.environment;
+  if (machine_->gateway) machine_->gateway->add_variables(environment);
   channel::ExecRequest request{.id = kExecId,
                                .commands = request_.command.candidates,
-                               .environment = merged_environment(image_->config.env, request_.environment),
+                               .environment = merged_environment(image_->config.env, environment),
                                .working_directory = request_.workdir,
                                .user = image_->config.user};
   const auto end = std::make_shared<CommandEnd>(context_.get_executor());

@@ -6,6 +6,8 @@
 #include <boost/asio/experimental/awaitable_operators.hpp>
 #include <fcntl.h>
 
+#include <algorithm>
+
 namespace cleanroom::runner {
 
 using base::Awaitable;
@@ -23,12 +25,16 @@ constexpr std::size_t kMaxBlockedLines = 25;  // in the job log; the summary cou
 constexpr std::size_t kConsoleTailShown = 2048;
 constexpr const char* kHostname = "cleanroom";
 
-channel::GuestNetwork guest_network(const policy::NetworkRules& rules) {
+channel::GuestNetwork guest_network(const policy::NetworkRules& rules, bool has_gateway) {
   channel::GuestNetwork network{
       .names = rules.allowed_name_patterns(), .ports = rules.allowed_ports(), .addresses = {}};
   for (const auto& cidr : rules.allowed_cidrs()) {
     if (cidr.network().is_v4()) network.addresses.push_back(cidr.to_string());
   }
+  if (!has_gateway) return network;
+  network.names.emplace_back(egress::kGatewayHost);
+  if (std::find(network.ports.begin(), network.ports.end(), egress::kGatewayPort) == network.ports.end())
+    network.ports.push_back(egress::kGatewayPort);
   return network;
 }
 
@@ -62,7 +68,7 @@ channel::StartRecord JobRun::start_record() const {
   start.rootfs_slot = kRootfsSlot;
   start.scratch_slot = kScratchSlot;
   start.mounts = {{.slot = kWorkspaceSlot, .path = request_.workdir, .read_only = 0}};
-  start.network = guest_network(admission_->policy.policy.network());
+  start.network = guest_network(admission_->policy.policy.network(), machine_->gateway != nullptr);
   return start;
 }
 
@@ -71,6 +77,7 @@ Awaitable<Result<void>> JobRun::launch_phase() {
   const auto deadline = base::deadline_in(admission_->launch_timeout);
   machine_ = std::make_unique<Machine>(context_.get_executor());
   CR_CO_ASSIGN(machine_->audit, egress::AuditLog::open(directory_->path() / "audit.jsonl", record_.run_id));
+  CR_CO_TRY(prepare_gateway());
   CR_CO_ASSIGN(machine_->vm, backend_->launch(std::move(spec)));
   record_.timer.finish("vmm");
   CR_CO_TRY(co_await await_guest(deadline));
@@ -103,10 +110,26 @@ void JobRun::announce(const egress::Denial& denial) {
                         model::to_string(denial.reason)));
 }
 
+void JobRun::announce_git(const git_gateway::GitDenial& denial) {
+  if (!denial.is_first || ++blocked_lines_ > kMaxBlockedLines) return;
+  log_.line(fmt::format("blocked git {} ({}{}{})", denial.repository, model::to_string(denial.reason),
+                        denial.detail.empty() ? "" : ": ", denial.detail));
+}
+
+Result<void> JobRun::prepare_gateway() {
+  auto& machine = *machine_;
+  CR_ASSIGN(machine.gateway,
+            JobGateway::create(*admission_, request_, pool_, machine.resolver, machine.dialer, *machine.audit,
+                               [this](const git_gateway::GitDenial& denial) { announce_git(denial); }));
+  return {};
+}
+
 void JobRun::serve_egress() {
-  machine_->egress = std::make_unique<egress::EgressServer>(admission_->policy.policy.network(), machine_->resolver,
-                                                            machine_->dialer, *machine_->audit,
-                                                            [this](const egress::Denial& denial) { announce(denial); });
+  egress::EgressOptions options;
+  if (machine_->gateway) options.gateway = machine_->gateway->handler();
+  machine_->egress = std::make_unique<egress::EgressServer>(
+      admission_->policy.policy.network(), machine_->resolver, machine_->dialer, *machine_->audit,
+      [this](const egress::Denial& denial) { announce(denial); }, std::move(options));
   const auto ended = machine_->egress_ended;
   base::asio::co_spawn(context_, machine_->egress->serve(machine_->vm->take_network()),
                        [ended](std::exception_ptr, const Result<void>&) {

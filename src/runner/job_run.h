@@ -16,6 +16,7 @@
 #include "src/runner/admission.h"
 #include "src/runner/cancellation.h"
 #include "src/runner/host_paths.h"
+#include "src/runner/job_gateway.h"
 #include "src/runner/job_log.h"
 #include "src/runner/run_directory.h"
 #include "src/runner/run_record.h"
@@ -49,6 +50,7 @@ class JobRun {
     egress::SystemResolver resolver;
     egress::SystemDialer dialer;
     std::unique_ptr<egress::AuditLog> audit;
+    std::unique_ptr<JobGateway> gateway;  // null: the policy gives it nothing to serve
     std::unique_ptr<backends::Vm> vm;
     std::unique_ptr<egress::EgressServer> egress;
     std::unique_ptr<GuestSession> session;
@@ -66,11 +68,13 @@ class JobRun {
   base::Result<backends::LaunchSpec> launch_spec() const;
   channel::StartRecord start_record() const;
   base::Awaitable<base::Result<void>> await_guest(base::Deadline deadline);
+  base::Result<void> prepare_gateway();
   void serve_egress();
   base::Awaitable<void> end_egress();
   void announce(const egress::Denial& denial);
+  void announce_git(const git_gateway::GitDenial& denial);
   base::Awaitable<base::Result<void>> command_phase();
-  base::Awaitable<base::Result<void>> put_command_file();
+  base::Awaitable<base::Result<void>> put_guest_files();
   base::Awaitable<base::Result<void>> run_command();
   base::Awaitable<void> end_command(std::shared_ptr<CommandEnd> end, int signal, base::Deadline hard_stop);
   base::Result<void> judge_command(const CommandEnd& end);

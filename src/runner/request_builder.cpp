@@ -1,11 +1,13 @@
 #include "src/runner/request_builder.h"
 
+#include "src/base/os/io.h"
 #include "src/base/text/utf8.h"
 #include "src/channel/messages.h"
 #include "src/runner/buildkite_check.h"
 #include "src/runner/buildkite_plugin_config.h"
 #include "src/runner/output_globs.h"
 #include "src/runner/pipeline_file.h"
+#include "src/runner/workspace_disk_git.h"
 
 #include <sys/stat.h>
 
@@ -20,6 +22,7 @@ namespace {
 
 // All output patterns travel in one header section (H2Limits::max_header_bytes).
 constexpr std::size_t kMaxPatternBytes = 12 * 1024;
+constexpr std::size_t kMaxGitConfigBytes = 1024 * 1024;
 
 std::string value_of(const Environment& environment, std::string_view name) {
   const auto found = environment.find(name);
@@ -124,6 +127,7 @@ Result<RunRequest> from_agent(const CommandLine& line, const Environment& host) 
   append(request.notes, request.cancel.notes);
   request.pipeline_slug =
       value_of(host, "BUILDKITE_ORGANIZATION_SLUG") + "/" + value_of(host, "BUILDKITE_PIPELINE_SLUG");
+  request.repository_url = value_of(host, "BUILDKITE_REPO");
   request.outputs = step.options.outputs;
   take_artifact_paths(request, value_of(host, "BUILDKITE_ARTIFACT_PATHS"));
   const CommandInput input{.command = value_of(host, "BUILDKITE_COMMAND"),
@@ -227,6 +231,12 @@ Result<void> check(const RunRequest& request) {
   return {};
 }
 
+// Of a local checkout; empty when it has none, or is none.
+std::string origin_of(const std::filesystem::path& checkout) {
+  const auto config = base::read_file(checkout / ".git" / "config", kMaxGitConfigBytes);
+  return config ? origin_url(*config).value_or("") : std::string();
+}
+
 }  // namespace
 
 Result<RunRequest> build_request(const CommandLine& line, const Environment& host) {
@@ -244,6 +254,8 @@ Result<RunRequest> build_request(const CommandLine& line, const Environment& hos
     }
   }
   CR_TRY(take_command_line(request, line));
+  request.identity = credentials::job_identity(host);
+  if (!request.under_buildkite) request.repository_url = origin_of(request.checkout);
   CR_TRY(check(request));
   std::sort(request.outputs.begin(), request.outputs.end());
   request.outputs.erase(std::unique(request.outputs.begin(), request.outputs.end()), request.outputs.end());

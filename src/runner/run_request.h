@@ -1,6 +1,7 @@
 #pragma once
 // RunRequest: everything one run was asked to do, from the command line, a pipeline step or the plugin, checked as far
 // as it can be without looking at the policy. What happened is a RunRecord.
+#include "src/credentials/job_identity.h"
 #include "src/runner/buildkite_cancel.h"
 #include "src/runner/default_command.h"
 #include "src/runner/job_environment.h"
@@ -33,6 +34,8 @@ struct RunRequest {
   std::optional<std::chrono::seconds> timeout;
   std::optional<std::filesystem::path> result_file;
   std::filesystem::path repo_mirror;  // the agent's git mirror, whose objects the checkout may borrow; may be empty
+  std::string repository_url;         // BUILDKITE_REPO, or the checkout's remote `origin`; may be empty
+  credentials::JobIdentity identity;  // for the scopes of credential bindings
   std::string pipeline_slug;          // "org/pipeline" under Buildkite, for the ceiling
   bool under_buildkite = false;
   bool accept_emulation = false;  // --allow-emulation: a person said so; counts outside Buildkite only

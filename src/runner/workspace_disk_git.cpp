@@ -264,6 +264,15 @@ std::optional<std::string> rewrite_git_config(std::string_view text) {
   return out;
 }
 
+std::optional<std::string> origin_url(std::string_view text) {
+  ConfigReader reader(text);
+  std::optional<std::string> url;
+  while (const auto setting = reader.next()) {
+    if (setting->section == "remote" && setting->subsection == "origin" && setting->key == "url") url = setting->value;
+  }
+  return reader.failed() ? std::nullopt : url;
+}
+
 std::string strip_url_credentials(std::string_view text) {
   std::string out;
   while (true) {

@@ -30,6 +30,10 @@ std::optional<std::string> rewrite_git_config(std::string_view text);
 // With http(s) a query goes too.
 std::string strip_url_credentials(std::string_view text);
 
+// The URL of remote `origin` in a Git configuration; includes and rewriting do not count. nullopt: none, or not a Git
+// configuration.
+std::optional<std::string> origin_url(std::string_view text);
+
 // The target of a gitfile ("gitdir: <path>") when it is relative, as in a submodule.
 bool is_relative_gitfile(std::string_view text);
 

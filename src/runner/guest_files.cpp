@@ -1,4 +1,4 @@
-#include "src/runner/command_file.h"
+#include "src/runner/guest_files.h"
 
 #include "src/base/os/io.h"
 
@@ -25,21 +25,26 @@ bool add(archive* writer, const std::string& path, unsigned type, unsigned mode,
 
 }  // namespace
 
-base::Result<std::vector<std::byte>> command_file_tar(const CommandPlan::GuestFile& file) {
-  std::vector<std::byte> tar(file.content.size() + kTarOverhead);
+base::Result<std::vector<std::byte>> guest_files_tar(const std::vector<GuestFile>& files) {
+  std::size_t size = kTarOverhead;
+  for (const auto& file : files)
+    size += file.content.size() + kTarOverhead;
+  std::vector<std::byte> tar(size);
   std::size_t used = 0;
   const std::unique_ptr<archive, decltype(&archive_write_free)> writer(archive_write_new(), archive_write_free);
   bool ok = archive_write_set_format_pax_restricted(writer.get()) == ARCHIVE_OK &&
             archive_write_open_memory(writer.get(), tar.data(), tar.size(), &used) == ARCHIVE_OK;
-  const auto path = std::filesystem::path(file.path).relative_path();
-  std::filesystem::path parent;
-  for (const auto& part : path.parent_path()) {
-    parent /= part;
-    ok = ok && add(writer.get(), parent.native() + "/", AE_IFDIR, 0755, {});
+  for (const auto& file : files) {
+    const auto path = std::filesystem::path(file.path).relative_path();
+    std::filesystem::path parent;
+    for (const auto& part : path.parent_path()) {
+      parent /= part;
+      ok = ok && add(writer.get(), parent.native() + "/", AE_IFDIR, 0755, {});
+    }
+    ok = ok && add(writer.get(), path.native(), AE_IFREG, file.mode, file.content);
   }
-  ok = ok && add(writer.get(), path.native(), AE_IFREG, file.mode, file.content) &&
-       archive_write_close(writer.get()) == ARCHIVE_OK;
-  if (!ok) return base::fail(base::Code::internal, "cannot pack the command for the guest");
+  ok = ok && archive_write_close(writer.get()) == ARCHIVE_OK;
+  if (!ok) return base::fail(base::Code::internal, "cannot pack files for the guest");
   tar.resize(used);
   return tar;
 }

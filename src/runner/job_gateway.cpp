@@ -1,0 +1,73 @@
+#include "src/runner/job_gateway.h"
+
+#include "src/gateway/tls_context.h"
+#include "src/git_gateway/guest_config.h"
+#include "src/runner/go_duration.h"
+
+#include <algorithm>
+
+namespace cleanroom::runner {
+
+using base::Result;
+
+namespace {
+
+constexpr std::uint64_t kMaxGivenGitSettings = 10'000;
+
+std::set<std::string> bound_hosts(const credentials::Bindings& bindings) {
+  std::set<std::string> hosts;
+  for (const auto& binding : bindings.entries) {
+    const auto& methods = binding.methods;
+    if (std::find(methods.begin(), methods.end(), credentials::Method::git_read) != methods.end())
+      hosts.insert(binding.host.text());
+  }
+  return hosts;
+}
+
+}  // namespace
+
+std::optional<git_gateway::OwnRepository> own_repository(const std::string& url) {
+  const auto canonical = credentials::canonical_repository(url);
+  if (!canonical) return std::nullopt;
+  const auto slash = canonical->find('/');
+  const auto host = model::HostName::parse(canonical->substr(0, slash));
+  if (!host || slash == std::string::npos) return std::nullopt;
+  return git_gateway::OwnRepository{.host = *host, .path = canonical->substr(slash + 1)};
+}
+
+Result<std::unique_ptr<JobGateway>> JobGateway::create(const Admission& admission, const RunRequest& request,
+                                                       base::BlockingPool& pool, egress::Resolver& resolver,
+                                                       egress::Dialer& dialer, egress::AuditLog& audit,
+                                                       git_gateway::GitDenialSink on_denial) {
+  const auto& values = admission.policy.policy.values();
+  git_gateway::GitRules rules(values.git, admission.policy.policy.network(), own_repository(request.repository_url));
+  auto hosts = rules.rewritten_hosts(bound_hosts(admission.bindings));
+  if (hosts.empty()) return std::unique_ptr<JobGateway>();
+  CR_ASSIGN(auto tls, gateway::make_tls_context({.extra_bundle = admission.operator_config.gateway_ca_file}));
+  credentials::Broker broker(admission.bindings, request.identity, pool, {.secrets = values.secrets});
+  std::unique_ptr<JobGateway> made(new JobGateway(std::move(broker), std::move(hosts)));
+  auto upstream_rules = rules.upstream_rules(admission.private_cidrs);
+  made->git_ = std::make_unique<git_gateway::GitGateway>(git_gateway::GitGatewayParts{
+      .rules = std::move(rules),
+      .upstream = {.rules = std::move(upstream_rules), .resolver = resolver, .dialer = dialer, .tls = std::move(tls)},
+      .broker = made->broker_,
+      .audit = audit,
+      .on_denial = std::move(on_denial)});
+  return made;
+}
+
+GuestFile JobGateway::guest_file() const {
+  return {.path = std::string(git_gateway::kGuestConfigPath),
+          .content = git_gateway::guest_git_config(hosts_),
+          .mode = 0644};
+}
+
+void JobGateway::add_variables(Environment& environment) const {
+  std::uint64_t count = 0;
+  if (const auto found = environment.find("GIT_CONFIG_COUNT"); found != environment.end())
+    count = std::min<std::uint64_t>(parse_digits(found->second).value_or(0), kMaxGivenGitSettings);
+  for (auto& variable : git_gateway::guest_git_variables(count))
+    environment.insert_or_assign(std::move(variable.name), std::move(variable.value));
+}
+
+}  // namespace cleanroom::runner
