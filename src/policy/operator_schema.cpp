@@ -130,6 +130,72 @@ base::Schema make_ceiling_rows() {
   return rows;
 }
 
+void add_scope_rows(base::Schema& rows) {
+  const auto list = [&](const char* key, Presence presence, const char* doc, const char* element,
+                        std::vector<std::string> choices = {}, const char* otherwise = "") {
+    const std::string path = std::string("bindings[].") + key;
+    rows.push_back({.path = path,
+                    .type = SchemaType::sequence,
+                    .presence = presence,
+                    .default_json = otherwise,
+                    .doc = doc,
+                    .min_size = 1,
+                    .max_size = 500});
+    rows.push_back(
+        {.path = path + "[]", .doc = element, .min_size = 1, .max_size = 512, .choices = std::move(choices)});
+  };
+  list("paths", Presence::required, "Repositories: `*` is any text within a part, `**` any number of parts",
+       "`owner/name`, `owner/*`, `**`");
+  list("methods", Presence::optional, "What it may be used for", "Method", {"git-read", "git-push", "http-get"},
+       "[\"git-read\"]");
+  list("pipelines", Presence::optional,
+       "Whose jobs: `organisation/pipeline`, `*` within a part, `local` for runs outside Buildkite. Absent: all",
+       "Pipeline");
+  list("branches", Presence::optional, "Of which branches, patterns as in `paths`. Absent: all", "Branch");
+  rows.push_back({.path = "bindings[].forks",
+                  .type = SchemaType::boolean,
+                  .default_json = "false",
+                  .doc = "Whether builds of pull requests from other repositories get it"});
+}
+
+void add_source_rows(base::Schema& rows) {
+  rows.push_back({.path = "bindings[].source",
+                  .type = SchemaType::mapping,
+                  .presence = Presence::required,
+                  .doc = "Where it comes from; exactly one of the following"});
+  const auto source = [&](const char* key, const char* doc, std::size_t max_size) {
+    rows.push_back({.path = std::string("bindings[].source.") + key, .doc = doc, .min_size = 1, .max_size = max_size});
+  };
+  source("env", "A variable of cleanroom-run's environment", 256);
+  source("file", "Absolute path of a file that only its owner (root or the running user) and group may read", 4096);
+  rows.push_back({.path = "bindings[].source.command",
+                  .type = SchemaType::sequence,
+                  .doc = "A program that prints it, run without a shell",
+                  .min_size = 1,
+                  .max_size = 64});
+  rows.push_back({.path = "bindings[].source.command[]",
+                  .doc = "The first is an absolute path, the others its arguments",
+                  .max_size = 4096});
+  rows.push_back({.path = "bindings[].source.git-credential",
+                  .type = SchemaType::boolean,
+                  .doc = "true: what `git credential fill` says for the host"});
+  source("agent-secret", "Key of a Buildkite secret", 255);
+}
+
+void add_scheme_rows(base::Schema& rows) {
+  rows.push_back(
+      {.path = "bindings[].scheme",
+       .default_json = "\"basic\"",
+       .doc = "basic: user name and token; bearer: `Authorization: Bearer`; header: the bare token in `header_name`",
+       .choices = {"basic", "bearer", "header"}});
+  rows.push_back({.path = "bindings[].username",
+                  .doc = "For basic. Without it the name that git-credential gives, else `x-access-token`",
+                  .min_size = 1,
+                  .max_size = 256});
+  rows.push_back(
+      {.path = "bindings[].header_name", .doc = "For header, and required there", .min_size = 1, .max_size = 64});
+}
+
 // Keys are snake_case; what one chooses between (methods, sources, schemes) is in lower-case words joined by hyphens.
 base::Schema make_credentials_rows() {
   base::Schema rows = {
@@ -156,63 +222,9 @@ base::Schema make_credentials_rows() {
        .minimum = 1,
        .maximum = 65535},
   };
-  const auto list = [&](const char* key, Presence presence, const char* doc, const char* element,
-                        std::vector<std::string> choices = {}, const char* otherwise = "") {
-    const std::string path = std::string("bindings[].") + key;
-    rows.push_back({.path = path,
-                    .type = SchemaType::sequence,
-                    .presence = presence,
-                    .default_json = otherwise,
-                    .doc = doc,
-                    .min_size = 1,
-                    .max_size = 500});
-    rows.push_back(
-        {.path = path + "[]", .doc = element, .min_size = 1, .max_size = 512, .choices = std::move(choices)});
-  };
-  list("paths", Presence::required, "Repositories: `*` is any text within a part, `**` any number of parts",
-       "`owner/name`, `owner/*`, `**`");
-  list("methods", Presence::optional, "What it may be used for", "Method", {"git-read", "git-push", "http-get"},
-       "[\"git-read\"]");
-  list("pipelines", Presence::optional,
-       "Whose jobs: `organisation/pipeline`, `*` within a part, `local` for runs outside Buildkite. Absent: all",
-       "Pipeline");
-  list("branches", Presence::optional, "Of which branches, patterns as in `paths`. Absent: all", "Branch");
-  rows.push_back({.path = "bindings[].forks",
-                  .type = SchemaType::boolean,
-                  .default_json = "false",
-                  .doc = "Whether builds of pull requests from other repositories get it"});
-  rows.push_back({.path = "bindings[].source",
-                  .type = SchemaType::mapping,
-                  .presence = Presence::required,
-                  .doc = "Where it comes from; exactly one of the following"});
-  const auto source = [&](const char* key, const char* doc, std::size_t max_size) {
-    rows.push_back({.path = std::string("bindings[].source.") + key, .doc = doc, .min_size = 1, .max_size = max_size});
-  };
-  source("env", "A variable of cleanroom-run's environment", 256);
-  source("file", "Absolute path of a file that only its owner (root or the running user) and group may read", 4096);
-  rows.push_back({.path = "bindings[].source.command",
-                  .type = SchemaType::sequence,
-                  .doc = "A program that prints it, run without a shell",
-                  .min_size = 1,
-                  .max_size = 64});
-  rows.push_back({.path = "bindings[].source.command[]",
-                  .doc = "The first is an absolute path, the others its arguments",
-                  .max_size = 4096});
-  rows.push_back({.path = "bindings[].source.git-credential",
-                  .type = SchemaType::boolean,
-                  .doc = "true: what `git credential fill` says for the host"});
-  source("agent-secret", "Key of a Buildkite secret", 255);
-  rows.push_back(
-      {.path = "bindings[].scheme",
-       .default_json = "\"basic\"",
-       .doc = "basic: user name and token; bearer: `Authorization: Bearer`; header: the bare token in `header_name`",
-       .choices = {"basic", "bearer", "header"}});
-  rows.push_back({.path = "bindings[].username",
-                  .doc = "For basic. Without it the name that git-credential gives, else `x-access-token`",
-                  .min_size = 1,
-                  .max_size = 256});
-  rows.push_back(
-      {.path = "bindings[].header_name", .doc = "For header, and required there", .min_size = 1, .max_size = 64});
+  add_scope_rows(rows);
+  add_source_rows(rows);
+  add_scheme_rows(rows);
   return rows;
 }
 
