@@ -1,6 +1,7 @@
 // From disks and kernel to a guest that takes commands.
 #include "src/base/os/io.h"
 #include "src/base/os/random.h"
+#include "src/base/os/secret_io.h"
 #include "src/runner/job_run.h"
 
 #include <boost/asio/experimental/awaitable_operators.hpp>
@@ -118,6 +119,7 @@ void JobRun::announce_git(const git_gateway::GitDenial& denial) {
 
 Result<void> JobRun::prepare_gateway() {
   auto& machine = *machine_;
+  CR_TRY(base::forbid_core_dumps());
   CR_ASSIGN(machine.gateway,
             JobGateway::create(*admission_, request_, pool_, machine.resolver, machine.dialer, *machine.audit,
                                [this](const git_gateway::GitDenial& denial) { announce_git(denial); }));

@@ -116,6 +116,8 @@ Awaitable<void> JobRun::teardown_phase() {
     (void)co_await base::with_deadline<base::ExitStatus>(base::deadline_in(kVmEndLimit), "end the VM",
                                                          gone(*machine_->vm));
   }
+  // A credential that is held keeps a timer in the loop, and has no business beyond the job.
+  if (machine_->egress_ended->over) machine_->gateway.reset();
   record_.timer.record("teardown", std::chrono::duration<double, std::milli>(base::SteadyClock::now() - begun).count());
 }
 
