@@ -206,7 +206,7 @@ TEST_SUITE("policy/load") {
       listed.push_back(feature.key_path + "=" + std::string(model::to_string(feature.reason)));
     }
     CHECK(fmt::format("{}", fmt::join(listed, " ")) ==
-          "git.allow=unsupported registries.npm.enable=unsupported secrets=unsupported buildkite.commands=unsupported");
+          "registries.npm.enable=unsupported secrets=unsupported buildkite.commands=unsupported");
     const auto docker =
         features_not_enforced(compiled("version: 1\nsandbox: {services: {docker: {required: true}}}\n"));
     REQUIRE(docker.size() == 1);
