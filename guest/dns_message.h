@@ -15,7 +15,7 @@ inline constexpr std::uint16_t kDnsTypeA = 1;
 inline constexpr std::uint16_t kDnsTypePtr = 12;
 inline constexpr std::size_t kMaxDnsMessage = 1232;  // more than any question needs
 
-enum class DnsCode : std::uint8_t { ok = 0, malformed = 1, server_failure = 2, not_implemented = 4, refused = 5 };
+enum class DnsCode : std::uint8_t { ok = 0, malformed = 1, server_failure = 2, no_such_name = 3, not_implemented = 4 };
 
 struct DnsQuestion {
   std::uint16_t id = 0;

@@ -42,9 +42,10 @@ std::vector<std::byte> answer_dns(const DnsQuestion& question, NameTable& names,
                              wants_address ? std::optional<std::uint32_t>(INADDR_LOOPBACK) : std::nullopt);
   }
   if (question.name.empty() || !names.allows(question.name)) {
+    // NXDOMAIN and not REFUSED: musl takes no notice of the latter and asks again until its time is up.
     // Who an address belongs to is asked by many programs on their own; only names tell what the job wanted.
     if (!question.name.empty() && question.type != kDnsTypePtr) denials.add(question.name, 0);
-    return encode_dns_answer(question, DnsCode::refused, std::nullopt);
+    return encode_dns_answer(question, DnsCode::no_such_name, std::nullopt);
   }
   if (!wants_address) return encode_dns_answer(question, DnsCode::ok, std::nullopt);
   const auto address = names.address_of(question.name);

@@ -1,6 +1,6 @@
 #pragma once
 // The DNS of the guest, 198.18.0.1:53, UDP and TCP. It knows the names the policy allows and nothing else: an allowed
-// name has one A record, its address in the NameTable; any other name is REFUSED and noted.
+// name has one A record, its address in the NameTable; any other name does not exist (NXDOMAIN) and is noted.
 #include "guest/denials.h"
 #include "guest/dns_message.h"
 #include "guest/loop.h"

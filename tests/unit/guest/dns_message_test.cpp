@@ -109,10 +109,10 @@ TEST_CASE("the server answers allowed names and refuses and notes the others") {
   CHECK(answers_in(ask(kExample, 28)) == 0);  // AAAA: the name exists, without one
   CHECK(code_of(ask(kExample, 28)) == 0);
   CHECK(denials.take_report().empty());
-  CHECK(code_of(ask(std::string("\4evil\4test\0", 11), 1)) == 5);
-  CHECK(code_of(ask(std::string("\4evil\4test\0", 11), 28)) == 5);
+  CHECK(code_of(ask(std::string("\4evil\4test\0", 11), 1)) == 3);  // NXDOMAIN: musl waits out a REFUSED
+  CHECK(code_of(ask(std::string("\4evil\4test\0", 11), 28)) == 3);
   CHECK(denials.take_report() == "evil.test -\n");
-  CHECK(code_of(ask(std::string("\0011\003168\00218\003198\007in-addr\004arpa\0", 27), kDnsTypePtr)) == 5);
+  CHECK(code_of(ask(std::string("\0011\003168\00218\003198\007in-addr\004arpa\0", 27), kDnsTypePtr)) == 3);
   CHECK(denials.take_report().empty());
   CHECK(answers_in(ask(std::string("\3foo\11localhost\0", 15), 1)) == 1);
 }
