@@ -32,11 +32,12 @@ policy() {
 }
 policy ""
 
-# in_vm CODE COMMAND...: runs it in a VM; output in $work/out.
+# in_vm CODE COMMAND...: runs it in a VM, for at most $vm_seconds; output in $work/out.
+vm_seconds=240
 in_vm() {
   local expected=$1 status=0
   shift
-  timeout -k 5 240 "$runner" --checkout "$work/checkout" --image "$demo_image" "$@" >"$work/out" 2>&1 </dev/null || status=$?
+  timeout -k 5 "$vm_seconds" "$runner" --checkout "$work/checkout" --image "$demo_image" "$@" >"$work/out" 2>&1 </dev/null || status=$?
   [ "$status" = "$expected" ] || fail "exit $status, expected $expected: $*"
 }
 expect() { grep -qE -- "$1" "$work/out" || fail "no line matches /$1/"; }
