@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # What runs in the guest: each client once, one line `NAME: RESULT` each. The farm's certificate authority stands in for the public
 # ones, as any operator of a test server would install it; nothing in here is Cleanroom's.
 seconds() { cut -d. -f1 /proc/uptime; }
