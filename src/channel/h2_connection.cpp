@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 namespace cleanroom::channel {
 
@@ -26,7 +27,8 @@ base::Error gone(std::string_view what) {
 }  // namespace
 
 struct H2Stream::State {
-  State(const asio::any_io_executor& executor, StreamId stream) : id(stream), changed(executor) {}
+  State(const asio::any_io_executor& executor, StreamId stream)
+      : id(stream), readable(executor), writable(executor), ended_for_good(executor) {}
   StreamId id;
   Headers headers;
   bool has_headers = false;
@@ -35,7 +37,15 @@ struct H2Stream::State {
   bool ended = false;   // the peer sends no more
   bool closed = false;  // gone
   std::uint32_t error_code = 0;
-  base::Event changed;
+  // Apart, so that each byte that moves wakes only whom it concerns.
+  base::Event readable;  // headers, bytes, or the end
+  base::Event writable;
+  base::Event ended_for_good;
+  void wake_all() {
+    readable.notify_all();
+    writable.notify_all();
+    ended_for_good.notify_all();
+  }
 };
 
 H2Stream::H2Stream(std::shared_ptr<H2Connection> connection, std::shared_ptr<State> state)
@@ -76,7 +86,7 @@ Awaitable<Result<void>> H2Stream::response() {
   const auto state = state_;
   while (!state->has_headers) {
     if (state->closed) co_return base::fail(gone("wait for a response"));
-    co_await state->changed.wait();
+    co_await state->readable.wait();
   }
   co_return Result<void>{};
 }
@@ -93,7 +103,7 @@ Awaitable<Result<std::size_t>> H2Stream::read(std::span<std::byte> into) {
   while (state->in_offset == state->in.size()) {
     if (state->ended) co_return std::size_t{0};
     if (state->closed) co_return base::fail(gone("read from a stream"));
-    co_await state->changed.wait();
+    co_await state->readable.wait();
   }
   const std::size_t size = std::min(into.size(), state->in.size() - state->in_offset);
   std::memcpy(into.data(), state->in.data() + state->in_offset, size);
@@ -107,15 +117,47 @@ Awaitable<Result<std::size_t>> H2Stream::read(std::span<std::byte> into) {
   co_return size;
 }
 
+Awaitable<Result<std::vector<std::byte>>> H2Stream::take() {
+  const auto state = state_;
+  while (state->in_offset == state->in.size()) {
+    if (state->ended) co_return std::vector<std::byte>();
+    if (state->closed) co_return base::fail(gone("read from a stream"));
+    co_await state->readable.wait();
+  }
+  std::vector<std::byte> taken = std::exchange(state->in, {});
+  taken.erase(taken.begin(), taken.begin() + static_cast<std::ptrdiff_t>(std::exchange(state->in_offset, 0)));
+  co_return taken;
+}
+
+void H2Stream::give_back(std::size_t size) {
+  connection_->session_.consumed(state_->id, size);
+  connection_->kick();
+}
+
+Awaitable<Result<std::size_t>> H2Stream::room() {
+  const auto state = state_;
+  const auto connection = connection_;
+  for (;;) {
+    if (state->closed || connection->closed_) co_return base::fail(gone("write to a stream"));
+    const std::size_t free = connection->session_.room(state->id);
+    if (free > 0) co_return free;
+    co_await state->writable.wait();
+  }
+}
+
+std::size_t H2Stream::write_some(std::span<const std::byte> bytes) {
+  const std::size_t taken = connection_->session_.write(state_->id, bytes);
+  connection_->kick();
+  return taken;
+}
+
 Awaitable<Result<void>> H2Stream::write_all(std::span<const std::byte> bytes) {
   const auto state = state_;
   const auto connection = connection_;
   while (!bytes.empty()) {
     if (state->closed || connection->closed_) co_return base::fail(gone("write to a stream"));
-    const std::size_t taken = connection->session_.write(state->id, bytes);
-    bytes = bytes.subspan(taken);
-    connection->kick();
-    if (!bytes.empty()) co_await state->changed.wait();
+    bytes = bytes.subspan(write_some(bytes));
+    if (!bytes.empty()) co_await state->writable.wait();
   }
   co_return Result<void>{};
 }
@@ -123,7 +165,7 @@ Awaitable<Result<void>> H2Stream::write_all(std::span<const std::byte> bytes) {
 Awaitable<void> H2Stream::wait_closed() {
   const auto state = state_;
   while (!state->closed)
-    co_await state->changed.wait();
+    co_await state->ended_for_good.wait();
 }
 
 void H2Stream::finish() {
@@ -191,7 +233,7 @@ void H2Connection::end_all_streams() {
   closed_ = true;
   for (const auto& [id, state] : streams_) {
     state->closed = true;
-    state->changed.notify_all();
+    state->wake_all();
   }
   streams_.clear();
   incoming_.notify_all();
@@ -235,7 +277,7 @@ void H2Connection::on_headers(StreamId stream, Headers headers, EndStream end) {
   state->headers = std::move(headers);
   state->has_headers = true;
   state->ended = end == EndStream::yes;
-  state->changed.notify_all();
+  state->readable.notify_all();
   if (is_request) {
     accepted_.push_back(state);
     incoming_.notify_all();
@@ -250,13 +292,13 @@ void H2Connection::on_data(StreamId stream, std::span<const std::byte> bytes) {
   }
   auto& in = found->second->in;
   in.insert(in.end(), bytes.begin(), bytes.end());
-  found->second->changed.notify_all();
+  found->second->readable.notify_all();
 }
 
 void H2Connection::on_end(StreamId stream) {
   if (const auto found = streams_.find(stream); found != streams_.end()) {
     found->second->ended = true;
-    found->second->changed.notify_all();
+    found->second->readable.notify_all();
   }
 }
 
@@ -265,12 +307,12 @@ void H2Connection::on_closed(StreamId stream, std::uint32_t error_code) {
   if (found == streams_.end()) return;
   found->second->closed = true;
   found->second->error_code = error_code;
-  found->second->changed.notify_all();
+  found->second->wake_all();
   streams_.erase(found);
 }
 
 void H2Connection::on_writable(StreamId stream) {
-  if (const auto found = streams_.find(stream); found != streams_.end()) found->second->changed.notify_all();
+  if (const auto found = streams_.find(stream); found != streams_.end()) found->second->writable.notify_all();
 }
 
 }  // namespace cleanroom::channel

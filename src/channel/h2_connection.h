@@ -40,6 +40,13 @@ class H2Stream {
   // At most into.size() bytes, at least one; 0 = the peer ended its side. unavailable: reset, or the connection is
   // gone.
   base::Awaitable<base::Result<std::size_t>> read(std::span<std::byte> into);
+  // All that has come and was not read, at least one byte; empty = the peer ended its side. It stays charged to the
+  // stream's window until give_back(). Errors as of read().
+  base::Awaitable<base::Result<std::vector<std::byte>>> take();
+  void give_back(std::size_t size);
+  // Waits until at least half of the send buffer is free; returns how much write_some() takes for sure.
+  base::Awaitable<base::Result<std::size_t>> room();
+  std::size_t write_some(std::span<const std::byte> bytes);
   // Waits while the send buffer is full. Returns when all is buffered, not when it has arrived.
   base::Awaitable<base::Result<void>> write_all(std::span<const std::byte> bytes);
   // Waits until the peer has closed the stream or the connection ended.

@@ -131,8 +131,8 @@ struct H2Session::Callbacks {
     return 0;
   }
 
-  static ssize_t read_data(nghttp2_session*, std::int32_t id, std::uint8_t* into, std::size_t room,
-                           std::uint32_t* flags, nghttp2_data_source*, void* user_data) {
+  static ssize_t read_data(nghttp2_session*, std::int32_t id, std::uint8_t*, std::size_t room, std::uint32_t* flags,
+                           nghttp2_data_source*, void* user_data) {
     H2Session* self = self_of(user_data);
     Stream* stream = self->find(id);
     if (stream == nullptr) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
@@ -141,18 +141,34 @@ struct H2Session::Callbacks {
       stream->deferred = true;
       return NGHTTP2_ERR_DEFERRED;
     }
-    if (size > 0) std::memcpy(into, stream->out.data() + stream->out_offset, size);
+    *flags |= NGHTTP2_DATA_FLAG_NO_COPY;  // send_data takes the bytes
+    if (size == stream->buffered() && stream->finished) *flags |= NGHTTP2_DATA_FLAG_EOF;
+    return static_cast<ssize_t>(size);
+  }
+
+  // The frame that read_data has promised, straight into what pull() fills.
+  static int send_data(nghttp2_session*, nghttp2_frame* frame, const std::uint8_t* head, std::size_t size,
+                       nghttp2_data_source*, void* user_data) {
+    H2Session* self = self_of(user_data);
+    Stream* stream = self->find(frame->hd.stream_id);
+    if (stream == nullptr || stream->buffered() < size) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    auto& into = *self->pulling_;
+    if (into.size() >= self->pull_limit_) return NGHTTP2_ERR_WOULDBLOCK;
+    constexpr std::size_t kFrameHead = 9;  // RFC 9113 section 4.1; we never pad
+    const auto head_bytes = std::as_bytes(std::span(head, kFrameHead));
+    into.insert(into.end(), head_bytes.begin(), head_bytes.end());
+    const auto data = std::span<const std::byte>(stream->out).subspan(stream->out_offset, size);
+    into.insert(into.end(), data.begin(), data.end());
     stream->out_offset += size;
     if (stream->out_offset == stream->out.size()) {
       stream->out.clear();
       stream->out_offset = 0;
-      if (stream->finished) *flags |= NGHTTP2_DATA_FLAG_EOF;
     }
     if (stream->write_was_short && stream->buffered() <= self->limits_.send_buffer / 2) {
       stream->write_was_short = false;
-      self->handler_.on_writable(id);
+      self->handler_.on_writable(stream->id);
     }
-    return static_cast<ssize_t>(size);
+    return 0;
   }
 };
 
@@ -164,6 +180,7 @@ H2Session::H2Session(Role role, const H2Limits& limits, Handler& handler) : limi
   nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, Callbacks::on_frame);
   nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, Callbacks::on_data_chunk);
   nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, Callbacks::on_stream_close);
+  nghttp2_session_callbacks_set_send_data_callback(callbacks, Callbacks::send_data);
   nghttp2_option* option = nullptr;
   CR_CHECK(nghttp2_option_new(&option) == 0, "out of memory");
   nghttp2_option_set_no_auto_window_update(option, 1);
@@ -206,6 +223,8 @@ base::Result<void> H2Session::receive(std::span<const std::byte> bytes) {
 }
 
 base::Result<void> H2Session::pull(std::vector<std::byte>& into, std::size_t soft_limit) {
+  pulling_ = &into;
+  pull_limit_ = soft_limit;
   while (into.size() < soft_limit) {
     const std::uint8_t* data = nullptr;
     const ssize_t n = nghttp2_session_mem_send(session_, &data);
@@ -253,15 +272,26 @@ base::Result<void> H2Session::submit_response(StreamId id, const Headers& header
   return {};
 }
 
+std::size_t H2Session::room(StreamId id) {
+  Stream* stream = find(id);
+  if (stream == nullptr || stream->finished) return 0;
+  const std::size_t free = limits_.send_buffer - std::min(limits_.send_buffer, stream->buffered());
+  stream->write_was_short = free < limits_.send_buffer / 2;
+  return stream->write_was_short ? 0 : free;
+}
+
 std::size_t H2Session::write(StreamId id, std::span<const std::byte> bytes) {
   Stream* stream = find(id);
   if (stream == nullptr || stream->finished) return 0;
   const std::size_t room = limits_.send_buffer - std::min(limits_.send_buffer, stream->buffered());
   const std::size_t size = std::min(room, bytes.size());
-  if (stream->out_offset > limits_.send_buffer / 2) {  // what is sent already does not pile up in front
+  // What is sent already does not pile up in front: a stream never holds more memory than its send buffer.
+  if (stream->out_offset > 0 && stream->out.size() + size > limits_.send_buffer) {
     stream->out.erase(stream->out.begin(), stream->out.begin() + static_cast<std::ptrdiff_t>(stream->out_offset));
     stream->out_offset = 0;
   }
+  if (stream->out.capacity() < stream->out.size() + size)
+    stream->out.reserve(std::min(limits_.send_buffer, 2 * (stream->out.size() + size)));
   stream->out.insert(stream->out.end(), bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(size));
   stream->write_was_short = size < bytes.size();
   if (size > 0 && stream->deferred) {

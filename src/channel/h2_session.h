@@ -86,6 +86,8 @@ class H2Session {
   // Takes as much as the send buffer has room for; on_writable tells when to go on. 0 on a stream that is closed or
   // finished.
   std::size_t write(StreamId stream, std::span<const std::byte> bytes);
+  // What write() would take, or 0 while that is less than half of the send buffer: on_writable tells when to ask again.
+  std::size_t room(StreamId stream);
   // No more data from us on it, after what is buffered.
   void finish(StreamId stream);
   // RST_STREAM; on_closed follows.
@@ -106,6 +108,8 @@ class H2Session {
   Handler& handler_;
   nghttp2_session* session_ = nullptr;
   std::unordered_map<StreamId, std::unique_ptr<Stream>> streams_;
+  std::vector<std::byte>* pulling_ = nullptr;  // what pull() fills, while it runs
+  std::size_t pull_limit_ = 0;
 };
 
 // Error codes of RFC 9113 section 7 that we send.
