@@ -23,7 +23,7 @@ inline constexpr std::size_t kMaxKnownWildcardNames = 20'000;
 
 // More streams than tunnels, so that a tunnel too many gets an answer instead of waiting for a free stream.
 inline constexpr channel::H2Limits kNetworkStreamLimits{
-    .max_streams = 512, .stream_window = 64 * 1024, .connection_window = 512 * 64 * 1024};
+    .max_streams = 512, .stream_window = 64 * 1024, .connection_window = 512 * 64 * 1024, .send_buffer = 64 * 1024};
 
 inline constexpr auto kResolveLimit = std::chrono::seconds(10);
 inline constexpr std::size_t kMaxAddresses = 32;                 // of one answer; the rest is not looked at

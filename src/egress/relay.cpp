@@ -7,6 +7,7 @@
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/write.hpp>
 
+#include <algorithm>
 #include <array>
 #include <memory>
 
@@ -110,52 +111,70 @@ Awaitable<bool> pass_up(TunnelPtr tunnel, std::span<const std::byte> bytes) {
 }
 
 Awaitable<void> pump_up(TunnelPtr tunnel, std::vector<std::byte> first) {
-  std::vector<std::byte> buffer(kRelayBuffer);
   bool going = co_await write_up(tunnel, first);
   while (going && !tunnel->aborted) {
-    const auto n = co_await tunnel->stream.read(buffer);
-    if (!n) {
+    // The window stays closed until upstream has the bytes: they are held once, here.
+    const auto bytes = co_await tunnel->stream.take();
+    if (!bytes) {
       tunnel->abort("reset");
       break;
     }
     tunnel->touch();
-    if (*n == 0) {
+    if (bytes->empty()) {
       base::ErrorCode ignored;
       tunnel->socket.shutdown(asio::socket_base::shutdown_send, ignored);
       break;
     }
-    going = co_await pass_up(tunnel, std::span<const std::byte>(buffer).first(*n));
+    going = co_await pass_up(tunnel, *bytes);
+    tunnel->stream.give_back(bytes->size());
   }
   // Upstream that takes no more may still be sending its answer: the other direction decides about the end.
   tunnel->up_done = true;
   tunnel->touch();
 }
 
+// The bytes that upstream has, at most `room`, in a buffer that all tunnels share: it is good until the next
+// suspension. Error: eof, would_block, or what recv(2) says.
+std::span<const std::byte> read_down(Tunnel& tunnel, std::size_t room, base::ErrorCode& ec) {
+  static thread_local std::array<std::byte, kRelayBuffer> buffer;
+  const std::size_t n = tunnel.socket.read_some(asio::buffer(buffer.data(), std::min(room, buffer.size())), ec);
+  return std::span<const std::byte>(buffer).first(n);
+}
+
+void pass_down(Tunnel& tunnel, std::span<const std::byte> bytes) {
+  tunnel.touch();
+  if (tunnel.guard != nullptr && tunnel.first_down.size() < kSwitching.size()) {
+    tunnel.first_down.append(base::as_text(bytes).substr(0, kSwitching.size() - tunnel.first_down.size()));
+    tunnel.changed.notify_all();
+  }
+  tunnel.outcome.bytes_down += tunnel.stream.write_some(bytes);
+}
+
 Awaitable<void> pump_down(TunnelPtr tunnel) {
-  std::vector<std::byte> buffer(kRelayBuffer);
+  base::ErrorCode ec;
+  tunnel->socket.non_blocking(true, ec);
+  bool more = false;  // the last read took all it asked for
   while (!tunnel->aborted && !tunnel->down_done) {
-    auto [ec, n] = co_await tunnel->socket.async_read_some(asio::buffer(buffer), kTuple);
-    if (tunnel->down_done) break;
-    if (ec == asio::error::eof) {
+    const auto room = co_await tunnel->stream.room();
+    // Waiting lets the stream send what it has: a reset by upstream would overtake the 200 or the last bytes. An error
+    // of the wait is met again by the read.
+    if (room && !more) co_await tunnel->socket.async_wait(asio::socket_base::wait_read, kTuple);
+    if (tunnel->aborted || tunnel->down_done) break;
+    if (!room) {
+      tunnel->abort("reset");
+      break;
+    }
+    const auto bytes = read_down(*tunnel, *room, ec);
+    more = !ec && bytes.size() == std::min(*room, kRelayBuffer);
+    if (!ec) {
+      pass_down(*tunnel, bytes);
+    } else if (ec == asio::error::eof) {
       tunnel->stream.finish();
       break;
-    }
-    if (ec) {
+    } else if (ec != asio::error::would_block) {
       tunnel->abort("reset");
       break;
     }
-    tunnel->touch();
-    const auto bytes = std::span<const std::byte>(buffer).first(n);
-    if (tunnel->guard != nullptr && tunnel->first_down.size() < kSwitching.size()) {
-      tunnel->first_down.append(base::as_text(bytes).substr(0, kSwitching.size() - tunnel->first_down.size()));
-      tunnel->changed.notify_all();
-    }
-    if (!co_await tunnel->stream.write_all(bytes)) {
-      tunnel->abort("reset");
-      break;
-    }
-    tunnel->outcome.bytes_down += n;
-    tunnel->touch();
   }
   tunnel->down_done = true;
   tunnel->touch();
