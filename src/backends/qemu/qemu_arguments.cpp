@@ -26,11 +26,11 @@ void append_disk(Arguments& into, std::size_t slot, int fd, bool read_only) {
                 "-device", fmt::format("virtio-blk-device,drive=disk{0},serial=slot{0}", slot)});
 }
 
-// Under TCG the guest's TSC counts the nanoseconds of QEMU's virtual clock, so its frequency is known. The kernel would
-// measure it against the PIT, fail on a busy host, and then hang for want of any clock.
+// Under TCG the guest is told the rate of its TSC: it would measure it against the PIT, fail on a busy host, and then
+// hang for want of any clock.
 constexpr const char* kKernelCommandLine =
     "console=ttyS0 quiet loglevel=2 reboot=t panic=-1 8250.nr_uarts=1 random.trust_cpu=on";
-constexpr const char* kTcgClock = " tsc_early_khz=1000000 tsc=reliable";
+constexpr const char* kTcgClock = " tsc_early_khz={} tsc=reliable";
 
 }  // namespace
 
@@ -61,7 +61,7 @@ std::vector<std::string> qemu_arguments(const QemuMachine& machine, const ChildF
       "-initrd",
       machine.initramfs.native(),
       "-append",
-      std::string(kKernelCommandLine) + (kvm ? "" : kTcgClock),
+      std::string(kKernelCommandLine) + (kvm ? "" : fmt::format(kTcgClock, machine.tick_khz)),
       "-chardev",
       fmt::format("socket,id=console,fd={}", fds.console),
       "-serial",

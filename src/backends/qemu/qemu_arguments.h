@@ -25,7 +25,8 @@ struct QemuMachine {
   std::filesystem::path initramfs;
   std::uint32_t vcpus = 1;
   std::uint64_t memory_mib = 512;
-  std::vector<bool> disks_read_only;  // slot 0 first
+  std::vector<bool> disks_read_only;   // slot 0 first
+  std::uint64_t tick_khz = 1'000'000;  // of the guest's TSC under TCG (host_ticks.h)
 };
 
 std::vector<std::string> qemu_arguments(const QemuMachine& machine, const ChildFds& fds);

@@ -96,7 +96,8 @@ Result<std::unique_ptr<Vm>> QemuBackend::launch(LaunchSpec spec) {
                       .initramfs = spec.initramfs,
                       .vcpus = spec.vcpus,
                       .memory_mib = spec.memory_mib,
-                      .disks_read_only = {}};
+                      .disks_read_only = {},
+                      .tick_khz = ticks_.khz()};
   base::SpawnOptions options;
   options.fds = {{1, &messages.write},
                  {2, &messages.write},

@@ -2,6 +2,7 @@
 // The QEMU `microvm` backend: hardware isolation with KVM; under TCG emulation, which QEMU says is no security
 // boundary.
 #include "src/backends/backend.h"
+#include "src/backends/qemu/host_ticks.h"
 
 #include <filesystem>
 #include <optional>
@@ -27,6 +28,7 @@ class QemuBackend final : public Backend {
   base::asio::any_io_executor executor_;
   std::filesystem::path binary_;
   Capabilities capabilities_;
+  HostTicks ticks_;
 };
 
 }  // namespace cleanroom::backends::qemu

@@ -1,5 +1,7 @@
 #include "src/backends/qemu/qemu_arguments.h"
 
+#include "src/backends/qemu/host_ticks.h"
+
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -58,6 +60,19 @@ TEST_SUITE("backends/qemu_arguments") {
       CHECK((kind == "virtio-rng-device" || kind == "virtio-serial-device" || kind == "virtserialport" ||
              kind == "virtio-blk-device"));
     }
+  }
+
+  TEST_CASE("an emulated VM is told the rate of its time stamp counter, and the rate is the host's") {
+    auto emulated = machine(Accelerator::tcg);
+    emulated.tick_khz = 2'600'000;
+    CHECK(values_of(qemu_arguments(emulated, {}), "-append").front().find("tsc_early_khz=2600000") !=
+          std::string::npos);
+    CHECK(values_of(qemu_arguments(machine(Accelerator::kvm), {}), "-append").front().find("tsc") == std::string::npos);
+    const HostTicks ticks;
+    const auto first = ticks.khz();
+    const auto second = HostTicks().khz();
+    CHECK(first > 100'000);
+    CHECK(std::max(first, second) - std::min(first, second) < first / 50);
   }
 
   TEST_CASE("disks are raw, come by descriptor, and the image is read-only") {
