@@ -9,6 +9,13 @@
 
 namespace cleanroom::channel {
 
+namespace {
+
+constexpr std::uint64_t kResetBurst = 10'000;
+constexpr std::uint64_t kResetsPerSecond = 1000;
+
+}  // namespace
+
 struct H2Session::Stream {
   StreamId id = 0;
   Headers headers;  // being collected
@@ -186,6 +193,9 @@ H2Session::H2Session(Role role, const H2Limits& limits, Handler& handler) : limi
   nghttp2_option_set_no_auto_window_update(option, 1);
   nghttp2_option_set_max_outbound_ack(option, 64);  // a PING or SETTINGS flood ends the connection
   nghttp2_option_set_max_settings(option, 32);
+  // Every connection that a program in the guest aborts is a reset: the default (33 a second) is for the open internet,
+  // and would take the network from a job that tests its own error handling. A flood is paced by what we accept.
+  nghttp2_option_set_stream_reset_rate_limit(option, kResetBurst, kResetsPerSecond);
   const int made = role == Role::client ? nghttp2_session_client_new2(&session_, callbacks, this, option)
                                         : nghttp2_session_server_new2(&session_, callbacks, this, option);
   nghttp2_option_del(option);

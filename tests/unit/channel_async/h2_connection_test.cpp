@@ -130,6 +130,29 @@ TEST_SUITE("channel/h2_connection") {
     CHECK(written_to_stalled <= limits.stream_window + limits.send_buffer);
   }
 
+  TEST_CASE("a program that aborts thousands of connections keeps its network") {
+    Pair pair;
+    pair.spawn([](Pair& p) -> Awaitable<void> {
+      for (int i = 0; i < 4000; ++i) {
+        auto stream = p.client->request(connect_headers("a.test:443"), EndStream::no);
+        REQUIRE(stream);
+        const auto taken = co_await p.server->accept();
+        REQUIRE(taken);
+        stream->reset(kCancel);
+      }
+      auto last = p.client->request(connect_headers("last.test:443"), EndStream::no);
+      REQUIRE(last);
+      auto taken = co_await p.server->accept();
+      REQUIRE(taken);
+      const Headers ok{{":status", "200"}};
+      CHECK(taken->respond(ok, EndStream::no));
+      CHECK(co_await last->response());
+      p.context.stop();
+    }(pair));
+    pair.run();
+    CHECK(pair.client->is_closed() == false);
+  }
+
   TEST_CASE("the end of the connection wakes everybody with an error") {
     Pair pair;
     bool read_failed = false;
