@@ -1,5 +1,6 @@
 #include "src/runner/program.h"
 
+#include "src/base/os/library_variables.h"
 #include "src/model/exit_code.h"
 #include "src/runner/buildkite_check.h"
 #include "src/runner/job_run.h"
@@ -132,6 +133,7 @@ int run_program(int argc, char** argv) {
     return static_cast<int>(ExitCode::usage);
   }
   const Environment host = environment_from(environ);
+  base::forget_library_variables();
   if (modes.buildkite_check) return run_check(host);
   if (modes.buildkite_sweep) return run_sweep();
   auto request = build_request(line, host);

@@ -220,6 +220,13 @@ class Refusals(GitCase):
                 self.refused(rig, "https://git.test/org/web", "upstream_untrusted")
                 self.assertEqual(self.requests_since(mark), [])
 
+    def test_a_pipelines_variables_do_not_choose_authorities(self):
+        type(self).counter += 1
+        rig = Rig(self.root / f"rig{self.counter}", ALLOW, {"git.test": self.farm.address("web")}, None,
+                  environment={"SSL_CERT_FILE": self.farm.ca, "SSL_CERT_DIR": str(pathlib.Path(self.farm.ca).parent)})
+        self.addCleanup(rig.close)
+        self.refused(rig, "https://git.test/org/web", "upstream_untrusted")
+
     def test_private_upstreams_are_the_operators_to_allow(self):
         maps = {"git.test": "10.1.2.3=" + self.farm.address("web")}
         for ceiling, works in ((None, False), ("network: {private_cidrs: [10.1.2.0/24]}\n", True)):

@@ -49,7 +49,7 @@ class Rig:
             (folder / name).mkdir(parents=True, exist_ok=True)
         (folder / "operator").chmod(0o700)
         (folder / "cleanroom.yaml").write_text(policy)
-        self.operator_file("config.yaml", f"gateway: {{ca_file: {ca}}}\n" + config)
+        self.operator_file("config.yaml", (f"gateway: {{ca_file: {ca}}}\n" if ca else "") + config)
         if credentials:
             self.operator_file("credentials.yaml", credentials)
         if ceiling:
