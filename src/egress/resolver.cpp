@@ -38,10 +38,13 @@ std::optional<model::IpAddress> to_address(const sockaddr* socket_address) {
   return std::nullopt;
 }
 
-// The resolver state is per thread. Set before each look-up: resolv.conf may have changed meanwhile.
+// The resolver state is per thread. Set before each look-up: resolv.conf may have changed meanwhile. RES_NORELOAD,
+// because glibc, when it reads that file by itself, takes its options for ours, search domains among them; that is from
+// a thread's second look-up on.
 void set_up_thread(const SystemResolver::Options& options) {
   res_init();
   _res.options &= ~static_cast<unsigned long>(RES_DNSRCH | RES_DEFNAMES);
+  _res.options |= RES_NORELOAD;
   _res.retrans = kRetransmitSeconds;
   _res.retry = kRounds;
   if (!options.server) return;

@@ -223,7 +223,7 @@ class Refusals(GitCase):
     def test_a_pipelines_variables_do_not_choose_authorities(self):
         type(self).counter += 1
         rig = Rig(self.root / f"rig{self.counter}", ALLOW, {"git.test": self.farm.address("web")}, None,
-                  environment={"SSL_CERT_FILE": self.farm.ca, "SSL_CERT_DIR": str(pathlib.Path(self.farm.ca).parent)})
+                  config="allow_emulation: true\n", environment={"SSL_CERT_FILE": self.farm.ca, "SSL_CERT_DIR": str(pathlib.Path(self.farm.ca).parent)})
         self.addCleanup(rig.close)
         self.refused(rig, "https://git.test/org/web", "upstream_untrusted")
 
