@@ -54,18 +54,18 @@ enum class Reason {
   cancelled,
   job_failed,
   job_succeeded,
-  gateway_request_invalid,  // a gateway request whose method, path, host or framing is not accepted
-  gateway_route_unknown,  // the gateway has no such route: git's smart HTTP and LFS downloads are all there is
-  gateway_limit,  // a gateway request or answer larger than the limits
+  gateway_request_invalid,     // a gateway request whose method, path, host or framing is not accepted
+  gateway_route_unknown,       // the gateway has no such route: git's smart HTTP and LFS downloads are all there is
+  gateway_limit,               // a gateway request or answer larger than the limits
   git_repository_not_allowed,  // no git.allow entry names this repository
-  git_push_not_allowed,  // a push, and the policy allows reading only
-  git_lfs_not_allowed,  // an LFS request, and the rule says lfs: false
-  redirect_denied,  // upstream redirects to where policy does not allow
-  upstream_untrusted,  // upstream's TLS certificate or protocol version was refused
-  upstream_invalid,  // upstream's answer is not the protocol that was asked for
-  upstream_unauthorized,  // upstream refused the request for lack of permission
-  secret_scope_violation,  // a credential exists for this host, but none for this path, method or job
-  credential_unavailable,  // the source of a bound credential gave none
+  git_push_not_allowed,        // a push, and the policy allows reading only
+  git_lfs_not_allowed,         // an LFS request, and the rule says lfs: false
+  redirect_denied,             // upstream redirects to where policy does not allow
+  upstream_untrusted,          // upstream's TLS certificate or protocol version was refused
+  upstream_invalid,            // upstream's answer is not the protocol that was asked for
+  upstream_unauthorized,       // upstream refused the request for lack of permission
+  secret_scope_violation,      // a credential exists for this host, but none for this path, method or job
+  credential_unavailable,      // the source of a bound credential gave none
 };
 
 std::string_view to_string(Reason reason);

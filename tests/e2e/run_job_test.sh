@@ -82,10 +82,13 @@ PY
 nothing_left
 
 # The guest's clock is right, and runs at the right rate: an emulated counter at a wrong one would be seconds off after this.
-in_vm 0 -- /bin/sh -c 'sleep 8; echo "clock $(date +%s)"'
+in_vm 0 -- /bin/sh -c 'sleep 8; date "+clock %s"'
 now=$(date +%s)
 guest=$(sed -n 's/^clock \([0-9]*\).*/\1/p' "$work/out")
-[ $((now - guest)) -ge -1 ] && [ $((now - guest)) -le 4 ] || fail "the guest's clock is $((now - guest)) s behind"
+case $((now - guest)) in
+  -1 | 0 | 1 | 2 | 3 | 4) ;;
+  *) fail "the guest's clock is $((now - guest)) s behind" ;;
+esac
 
 # Output comes as it is written: the second line is caused by the first having arrived here.
 mkfifo "$work/stream"

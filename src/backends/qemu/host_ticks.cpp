@@ -1,9 +1,5 @@
 #include "src/backends/qemu/host_ticks.h"
 
-#if defined(__x86_64__)
-#include <x86intrin.h>
-#endif
-
 namespace cleanroom::backends::qemu {
 
 namespace {
@@ -18,7 +14,7 @@ HostTicks::HostTicks() : begun_(base::SteadyClock::now()), ticks_(read()) {}
 
 std::uint64_t HostTicks::read() {
 #if defined(__x86_64__)
-  return __rdtsc();
+  return __builtin_ia32_rdtsc();
 #else
   const auto now = base::SteadyClock::now().time_since_epoch();
   return static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(now).count());
