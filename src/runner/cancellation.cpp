@@ -22,7 +22,6 @@ Awaitable<void> Cancellation::watch() {
       hard_stop_ = base::deadline_in(deadlines_.hard_stop);
       exit_by_ = base::deadline_in(deadlines_.exit_by);
     } else {
-      immediate_ = true;
       hard_stop_ = base::SteadyClock::now();
     }
     changed_.notify_all();

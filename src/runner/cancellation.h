@@ -22,7 +22,6 @@ class Cancellation {
 
   bool requested() const { return signal_ != 0; }
   int signal() const { return signal_; }  // the first one
-  bool immediate() const { return immediate_; }
   // When the VM must be gone; only after requested().
   base::Deadline hard_stop() const { return hard_stop_; }
   // When this process should be gone; only after requested(), else never.
@@ -41,7 +40,6 @@ class Cancellation {
   base::Deadline hard_stop_ = base::Deadline::max();
   base::Deadline exit_by_ = base::Deadline::max();
   int signal_ = 0;
-  bool immediate_ = false;
 };
 
 }  // namespace cleanroom::runner

@@ -184,9 +184,4 @@ Awaitable<Result<void>> GuestSession::put_files(std::string directory, std::vect
   co_return co_await expect_success(*opened);
 }
 
-Awaitable<void> GuestSession::shut_down(base::Deadline deadline) {
-  auto sent = call(request_headers("POST", "/v1/shutdown"), EndStream::yes);
-  (void)co_await base::with_deadline<H2Stream>(deadline, "shut the guest down", std::move(sent));
-}
-
 }  // namespace cleanroom::runner

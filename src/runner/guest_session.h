@@ -43,8 +43,6 @@ class GuestSession {
                                                   base::asio::posix::stream_descriptor& into);
   // Writes a tar below `directory`.
   base::Awaitable<base::Result<void>> put_files(std::string directory, std::vector<std::byte> tar);
-  // Asks the guest to power off; returns when it has answered or at the deadline.
-  base::Awaitable<void> shut_down(base::Deadline deadline);
 
  private:
   explicit GuestSession(std::shared_ptr<channel::H2Connection> connection) : connection_(std::move(connection)) {}

@@ -2,13 +2,8 @@
 # What a VM can make this host ask and touch: EGR-01, EGR-03, EGR-05, EGR-06, EGR-07, EGR-08 with the host's real resolver against a name
 # server that writes down every query, and canary listeners on everything that must stay silent.
 set -euo pipefail
-if [ -z "${DNS_TEST_NAMESPACE:-}" ]; then
-  for flags in -nm -rnm; do
-    if unshare "$flags" true 2>/dev/null; then DNS_TEST_NAMESPACE=1 exec unshare "$flags" --kill-child --fork -- "$0"; fi
-  done
-  echo "skip: needs root"
-  exit 77
-fi
+# shellcheck source=tests/e2e/own_network.bash
+source "${CLEANROOM_SOURCE_DIR:?}/tests/e2e/own_network.bash"
 # shellcheck source=tests/e2e/vm_support.bash
 source "${CLEANROOM_SOURCE_DIR:?}/tests/e2e/vm_support.bash"
 support=$CLEANROOM_SOURCE_DIR/tests/support

@@ -2,13 +2,8 @@
 # EGR-19, EGR-24, EGR-27 in a VM, and that what is allowed works: curl in the guest against servers in a network namespace of
 # this test, with no proxy variable and no certificate of ours.
 set -euo pipefail
-if [ -z "${EGRESS_TEST_NAMESPACE:-}" ]; then
-  for flags in -nm -rnm; do
-    if unshare "$flags" true 2>/dev/null; then EGRESS_TEST_NAMESPACE=1 exec unshare "$flags" --kill-child --fork -- "$0"; fi
-  done
-  echo "skip: needs root"
-  exit 77
-fi
+# shellcheck source=tests/e2e/own_network.bash
+source "${CLEANROOM_SOURCE_DIR:?}/tests/e2e/own_network.bash"
 # shellcheck source=tests/e2e/vm_support.bash
 source "${CLEANROOM_SOURCE_DIR:?}/tests/e2e/vm_support.bash"
 

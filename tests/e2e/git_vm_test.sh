@@ -2,13 +2,8 @@
 # A job's own git reaches a private repository through the gateway, in whatever spelling, and the token never enters the VM
 # (I6, GIT-07): one clone with submodules, hostile submodule URLs, a refused repository, then a search of the whole guest.
 set -euo pipefail
-if [ -z "${GIT_TEST_NAMESPACE:-}" ]; then
-  for flags in -nm -rnm; do
-    if unshare "$flags" true 2>/dev/null; then GIT_TEST_NAMESPACE=1 exec unshare "$flags" --kill-child --fork -- "$0"; fi
-  done
-  echo "skip: needs root"
-  exit 77
-fi
+# shellcheck source=tests/e2e/own_network.bash
+source "${CLEANROOM_SOURCE_DIR:?}/tests/e2e/own_network.bash"
 # shellcheck source=tests/e2e/vm_support.bash
 source "${CLEANROOM_SOURCE_DIR:?}/tests/e2e/vm_support.bash"
 token=canary-ghp-$(od -An -tx8 -N8 /dev/urandom | tr -d ' ')

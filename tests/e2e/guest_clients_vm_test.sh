@@ -4,15 +4,12 @@
 set -euo pipefail
 here=${CLEANROOM_SOURCE_DIR:?}/tests/e2e/guest_clients
 layout=${XDG_CACHE_HOME:-$HOME/.cache}/cleanroom/layouts/clients
-if [ -z "${CLIENTS_TEST_NAMESPACE:-}" ]; then
+if [ -z "${OWN_NETWORK:-}" ]; then
   "$CLEANROOM_SOURCE_DIR/scripts/make-base-image" --output "$layout" \
     --packages ca-certificates,curl,wget,git,python3-pip,npm,default-jre-headless,busybox
-  for flags in -nm -rnm; do
-    if unshare "$flags" true 2>/dev/null; then CLIENTS_TEST_NAMESPACE=1 exec unshare "$flags" --kill-child --fork -- "$0"; fi
-  done
-  echo "skip: needs root"
-  exit 77
 fi
+# shellcheck source=tests/e2e/own_network.bash
+source "$CLEANROOM_SOURCE_DIR/tests/e2e/own_network.bash"
 # shellcheck source=tests/e2e/vm_support.bash
 source "$CLEANROOM_SOURCE_DIR/tests/e2e/vm_support.bash"
 demo_image=oci:$layout
