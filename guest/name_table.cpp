@@ -9,7 +9,9 @@ namespace cleanroom::guest {
 
 void NameTable::allow(const std::vector<std::string>& patterns) {
   for (const auto& pattern : patterns) {
-    if (pattern.starts_with("*.")) {
+    if (pattern == "*") {
+      every_ = true;
+    } else if (pattern.starts_with("*.")) {
       suffixes_.insert(pattern.substr(2));
     } else {
       exact_.insert(pattern);
@@ -18,7 +20,7 @@ void NameTable::allow(const std::vector<std::string>& patterns) {
 }
 
 bool NameTable::allows(std::string_view name) const {
-  if (exact_.contains(std::string(name))) return true;
+  if ((every_ && !name.empty()) || exact_.contains(std::string(name))) return true;
   for (auto dot = name.find('.'); dot != std::string_view::npos; dot = name.find('.', dot + 1)) {
     if (dot > 0 && suffixes_.contains(std::string(name.substr(dot + 1)))) return true;
   }

@@ -20,7 +20,7 @@ inline constexpr std::size_t kMaxNames = 65'000;
 
 class NameTable {
  public:
-  // `patterns`: exact names and `*.suffix`, lower case. The suffix itself is not below itself.
+  // `patterns`: exact names and `*.suffix`, lower case. The suffix itself is not below itself. `*` is every name.
   void allow(const std::vector<std::string>& patterns);
   bool allows(std::string_view name) const;
   // The name's address, given now if it has none. nullopt: the table is full. The name must be allowed.
@@ -29,6 +29,7 @@ class NameTable {
   std::optional<std::string_view> name_of(std::uint32_t address) const;
 
  private:
+  bool every_ = false;
   std::unordered_set<std::string> exact_;
   std::unordered_set<std::string> suffixes_;
   std::unordered_map<std::string, std::uint32_t> addresses_;

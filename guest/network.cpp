@@ -82,6 +82,7 @@ base::Result<base::Fd> Network::listen_on(std::uint32_t address, std::uint16_t p
 
 base::Result<void> Network::listen_on_wildcards(const channel::GuestNetwork& rules) {
   for (const auto port : rules.ports) {
+    if (port == channel::kEveryPort) continue;  // one listener for each is more than a guest has room for
     CR_ASSIGN(auto listener, listen_on(INADDR_ANY, port));
     const int number = listener.get();
     loop_.watch(number, EPOLLIN, [this, number](std::uint32_t) { on_accept(number); });

@@ -61,7 +61,7 @@ base::Result<void> set_element(const base::Fd& map, const void* key, const void*
 // A tiny assembler: jumps go to labels that are placed later.
 class Assembler {
  public:
-  enum Label { pass, refuse, labels };
+  enum Label { pass, refuse, steer, labels };
 
   void op(int code, int dst, int src, int offset, std::int32_t immediate) {
     bpf_insn instruction{};
@@ -141,8 +141,14 @@ std::vector<bpf_insn> steering_program(const Maps& maps) {
   a.map(BPF_REG_1, maps.ports);
   a.stack_address(BPF_REG_2, -4);
   a.call(BPF_FUNC_map_lookup_elem);
+  a.jump_unless(BPF_REG_0, 0, Assembler::steer);
+  a.store_value(-4, 0);  // the entry for every port
+  a.map(BPF_REG_1, maps.ports);
+  a.stack_address(BPF_REG_2, -4);
+  a.call(BPF_FUNC_map_lookup_elem);
   a.jump_if(BPF_REG_0, 0, Assembler::refuse);
 
+  a.place(Assembler::steer);
   a.store_value(-4, 0);
   a.map(BPF_REG_1, maps.sockets);
   a.stack_address(BPF_REG_2, -4);
@@ -161,6 +167,8 @@ std::vector<bpf_insn> steering_program(const Maps& maps) {
   a.place(Assembler::refuse);
   a.load(BPF_REG_2, BPF_REG_6, offsetof(bpf_sk_lookup, local_ip4));
   a.store(-8, BPF_REG_2);
+  a.load(BPF_REG_2, BPF_REG_6, offsetof(bpf_sk_lookup, local_port));
+  a.store(-4, BPF_REG_2);
   a.map(BPF_REG_1, maps.ring);
   a.stack_address(BPF_REG_2, -8);
   a.set(BPF_REG_3, sizeof(Refusal));
@@ -197,6 +205,9 @@ base::Result<void> Steering::make_maps(const base::Fd& listener) {
   const NetworkKey own{32, htonl(kGuestAddress)};
   const std::uint32_t no = 0;
   CR_TRY(set_element(networks_, &own, &no));
+  // And so does loopback, also when everything else is ours (a recorded run: 0.0.0.0/0).
+  const NetworkKey loopback{8, htonl(0x7f000000)};
+  CR_TRY(set_element(networks_, &loopback, &no));
   return add_network({.address = kGuestNetwork, .bits = kGuestNetworkBits});
 }
 

@@ -23,6 +23,7 @@ class Steering {
   Steering& operator=(const Steering&) = delete;
 
   base::Result<void> add_network(const Ipv4Network& network);
+  // channel::kEveryPort (0) stands for all of them.
   base::Result<void> add_port(std::uint16_t port);
 
   // Readable when refusals wait.

@@ -41,10 +41,13 @@ struct DiskMount {
   std::uint8_t read_only = 0;
 };
 
+// Among GuestNetwork::ports: all of them, where the guest's kernel has BPF; else the others of the list.
+inline constexpr std::uint16_t kEveryPort = 0;
+
 // Which names the agent's DNS answers and which ports it listens on. A convenience for the guest; the host judges
 // again.
 struct GuestNetwork {
-  std::vector<std::string> names;      // exact names, and `*.suffix`
+  std::vector<std::string> names;      // exact names, and `*.suffix`; `*`: every name
   std::vector<std::uint16_t> ports;    // union over all allow rules
   std::vector<std::string> addresses;  // IPv4 addresses and CIDRs that rules name: `10.1.2.0/24`
 };

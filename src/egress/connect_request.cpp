@@ -100,6 +100,8 @@ Awaitable<void> establish(Connect& connect) {
 }
 
 std::optional<Refusal> judge_hello(const Connect& connect, const ClientHelloReader& reader) {
+  const bool observes = connect.verdict.tls == policy::TlsMode::observe;
+  if (reader.state() != ClientHelloReader::State::complete && observes) return std::nullopt;
   if (reader.state() != ClientHelloReader::State::complete)
     return Refusal{.event = "tls",
                    .reason = Reason::tls_invalid,
@@ -118,6 +120,7 @@ std::optional<Refusal> judge_hello(const Connect& connect, const ClientHelloRead
   const bool needs_name = !connect.target.host.is_ip();
   if (needs_name == hello.server_name.has_value() && (!needs_name || *hello.server_name == connect.target.host))
     return std::nullopt;
+  if (observes && !hello.server_name) return std::nullopt;
   refusal.reason = hello.server_name ? Reason::sni_mismatch : Reason::sni_missing;
   return refusal;
 }
@@ -187,7 +190,7 @@ Awaitable<void> carry(Connect& connect, channel::H2Stream stream) {
                              .guard = nullptr,
                              .on_refused = nullptr,
                              .limits = {options.idle_limit, options.half_closed_idle_limit, kFlushLimit}};
-  if (connect.target.port == kTlsPort && connect.verdict.tls == policy::TlsMode::sni) {
+  if (connect.target.port == kTlsPort && connect.verdict.tls != policy::TlsMode::opaque) {
     ClientHelloReader reader;
     if (co_await read_hello(connect, stream, reader) == HelloEnd::guest_left) {
       record_close(connect, {.end = "closed"});
@@ -198,8 +201,14 @@ Awaitable<void> carry(Connect& connect, channel::H2Stream stream) {
       co_return;
     }
     auto event = event_of(connect, "tls", "allow");
-    event.ech = reader.hello().has_ech;
-    if (reader.hello().server_name) event.sni = reader.hello().server_name->text();
+    if (reader.state() == ClientHelloReader::State::complete) {
+      event.ech = reader.hello().has_ech;
+      if (reader.hello().server_name) event.sni = reader.hello().server_name->text();
+    }
+    if (!event.ech)
+      event.detail = "no TLS";  // a recorded run alone comes here
+    else if (!event.sni && !connect.target.host.is_ip())
+      event.detail = "no SNI";
     connect.state->audit.write(event);
     relay_options.first_up = reader.received();
   }

@@ -36,10 +36,13 @@ Json network_json(const NetworkRules& rules) {
   for (const auto& rule : rules.deny()) {
     deny.push_back({{"host", rule.host}, {"ports", rule.ports}, {"reason", rule.reason}});
   }
-  return {{"default", "deny"},
-          {"ech", to_string(rules.ech())},
-          {"allow", sorted_unique(std::move(allow))},
-          {"deny", sorted_unique(std::move(deny))}};
+  Json network = {{"default", "deny"},
+                  {"ech", to_string(rules.ech())},
+                  {"allow", sorted_unique(std::move(allow))},
+                  {"deny", sorted_unique(std::move(deny))}};
+  // A recorded run is under another policy than its file's, and its hash says so.
+  if (rules.recording()) network["recording"] = rules.any_public_name() ? "public" : "listed";
+  return network;
 }
 
 Json sandbox_json(const PolicyValues& values, const NetworkRules& rules) {

@@ -75,11 +75,12 @@ struct RuleSet {
   }
 };
 
-enum class Side { allow, deny };
+enum class Side { allow, deny, recording };
 
 void compile_rule(RuleSet& set, NetworkRuleSpec spec, Side side, std::vector<RuleProblem>& problems) {
   const auto before = problems.size();
-  auto pattern = HostPattern::parse(spec.host, side == Side::allow ? PatternUse::allow : PatternUse::deny);
+  const auto use = side == Side::allow ? PatternUse::allow : PatternUse::deny;
+  auto pattern = HostPattern::parse(spec.host, use);
   if (!pattern) {
     auto error = pattern.error();
     problems.push_back({spec.key_path + ".host", std::move(error.message), std::move(error.hint)});
@@ -145,6 +146,10 @@ struct NetworkRules::Compiled {
   RuleSet allow;
   RuleSet deny;
   EchMode ech = EchMode::allow;
+  bool recording = false;
+  bool any_public_name = false;
+  // Of the scope's hosts: unlike an allow rule, these open no special-purpose address within them.
+  std::vector<model::Cidr> public_ranges;
   std::vector<std::uint16_t> ports;
   std::vector<model::Cidr> cidrs;
   std::vector<std::string> name_patterns;
@@ -160,6 +165,9 @@ struct NetworkRules::Compiled {
     return found;
   }
 
+  Verdict allowed_unnamed(std::string_view name) const;
+  void list_what_is_allowed();
+
   const NetworkRuleSpec* denied_address(const model::IpAddress& address, std::uint16_t port) const {
     if (const auto* rule = find_cidr(deny, address, port)) return rule;
     const auto inner = address.embedded_v4();
@@ -169,6 +177,17 @@ struct NetworkRules::Compiled {
   Verdict judge_name(const std::string& name, std::uint16_t port) const;
   Verdict judge_literal(const model::IpAddress& address, std::uint16_t port) const;
 };
+
+// By no rule but the scope of a recorded run. The rate of new names holds here as below a wildcard.
+Verdict NetworkRules::Compiled::allowed_unnamed(std::string_view name) const {
+  return {.allowed = true,
+          .reason = model::Reason::allowed,
+          .rule = std::string(kRecordRulePrefix) + std::string(name),
+          .detail = {},
+          .tls = TlsMode::observe,
+          .http = HttpMode::host,
+          .by_wildcard = name == "public"};
+}
 
 Verdict NetworkRules::Compiled::judge_name(const std::string& name, std::uint16_t port) const {
   const NetworkRuleSpec* found = nullptr;
@@ -187,6 +206,7 @@ Verdict NetworkRules::Compiled::judge_name(const std::string& name, std::uint16_
   if (deny.wildcard.find_parents(name, match(deny))) return denied(model::Reason::host_denied, found->key_path);
   other_port = exact_on_other_port;
   if (allow.wildcard.find_parents(name, match(allow))) return allowed_by(*found);
+  if (any_public_name) return allowed_unnamed("public");
   return denied(other_port ? model::Reason::port_not_allowed : model::Reason::host_not_allowed, "");
 }
 
@@ -196,6 +216,12 @@ Verdict NetworkRules::Compiled::judge_literal(const model::IpAddress& address, s
   const bool other_port = allow.cidrs.find(address, [](std::uint32_t) { return true; });
   if (other_port) return denied(model::Reason::port_not_allowed, "");
   if (const auto why = special_purpose(address)) return denied(model::Reason::ip_denied, "", std::string(*why));
+  const auto has = [&](const model::Cidr& range) { return range.contains(address); };
+  if (any_public_name || std::any_of(public_ranges.begin(), public_ranges.end(), has)) {
+    const auto inner = address.embedded_v4();
+    const auto why = inner ? special_purpose(*inner) : std::nullopt;
+    return why ? denied(model::Reason::ip_denied, "", std::string(*why)) : allowed_unnamed("address");
+  }
   return denied(model::Reason::host_not_allowed, "");
 }
 
@@ -214,22 +240,57 @@ tl::expected<NetworkRules, std::vector<RuleProblem>> NetworkRules::build(std::ve
   if (!problems.empty()) return tl::make_unexpected(std::move(problems));
 
   compiled->ech = ech;
-  std::set<std::uint16_t> ports;
-  std::set<model::Cidr> cidrs;
-  std::set<std::string> names;
-  for (const auto& rule : compiled->allow.rules) {
-    ports.insert(rule.ports.begin(), rule.ports.end());
-    if (const auto cidr = model::Cidr::parse(rule.host))
-      cidrs.insert(*cidr);
-    else
-      names.insert(rule.host);
-  }
-  compiled->ports.assign(ports.begin(), ports.end());
-  compiled->cidrs.assign(cidrs.begin(), cidrs.end());
-  compiled->name_patterns.assign(names.begin(), names.end());
+  compiled->list_what_is_allowed();
   NetworkRules rules;
   rules.compiled_ = std::move(compiled);
   return rules;
+}
+
+tl::expected<NetworkRules, std::vector<RuleProblem>> NetworkRules::build_recording(const RecordingScope& scope) {
+  auto compiled = std::make_shared<Compiled>();
+  std::vector<RuleProblem> problems;
+  const auto add = [&](const std::vector<std::string>& patterns, std::string_view list) {
+    for (std::size_t i = 0; i < patterns.size(); ++i) {
+      const auto range = model::Cidr::parse(patterns[i]);
+      if (range && &patterns == &scope.hosts) {
+        compiled->public_ranges.push_back(*range);
+        continue;
+      }
+      compile_rule(compiled->allow,
+                   {.host = patterns[i],
+                    .ports = {},
+                    .tls = TlsMode::observe,
+                    .reason = {},
+                    .key_path = fmt::format("{}{}[{}]", kRecordRulePrefix, list, i)},
+                   Side::recording, problems);
+    }
+  };
+  add(scope.hosts, "hosts");
+  add(scope.cidrs, "cidrs");
+  if (!problems.empty()) return tl::make_unexpected(std::move(problems));
+  compiled->recording = true;
+  compiled->any_public_name = scope.any_public_name;
+  compiled->list_what_is_allowed();
+  NetworkRules rules;
+  rules.compiled_ = std::move(compiled);
+  return rules;
+}
+
+void NetworkRules::Compiled::list_what_is_allowed() {
+  std::set<std::uint16_t> all_ports;
+  std::set<model::Cidr> ranges(public_ranges.begin(), public_ranges.end());
+  std::set<std::string> names;
+  for (const auto& rule : allow.rules) {
+    all_ports.insert(rule.ports.begin(), rule.ports.end());
+    if (const auto cidr = model::Cidr::parse(rule.host))
+      ranges.insert(*cidr);
+    else
+      names.insert(rule.host);
+  }
+  if (any_public_name) names = {"*"};
+  ports.assign(all_ports.begin(), all_ports.end());
+  cidrs.assign(ranges.begin(), ranges.end());
+  name_patterns.assign(names.begin(), names.end());
 }
 
 Verdict NetworkRules::judge(const model::HostName& host, std::uint16_t port) const {
@@ -257,6 +318,12 @@ Verdict NetworkRules::judge_address(const model::HostName& host, const model::Ip
 EchMode NetworkRules::ech() const {
   return compiled_->ech;
 }
+bool NetworkRules::any_public_name() const {
+  return compiled_->any_public_name;
+}
+bool NetworkRules::recording() const {
+  return compiled_->recording;
+}
 const std::vector<std::uint16_t>& NetworkRules::allowed_ports() const {
   return compiled_->ports;
 }
@@ -274,6 +341,7 @@ const std::vector<NetworkRuleSpec>& NetworkRules::deny() const {
 }
 
 std::string_view to_string(TlsMode mode) {
+  if (mode == TlsMode::observe) return "observe";
   return mode == TlsMode::sni ? "sni" : "opaque";
 }
 std::string_view to_string(HttpMode mode) {

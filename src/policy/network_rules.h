@@ -19,9 +19,14 @@
 
 namespace cleanroom::policy {
 
-enum class TlsMode { sni, opaque };    // port 443: the ClientHello's SNI must be the name, or anything goes
+// Port 443: the ClientHello's SNI must be the name; or anything goes; or, in record mode only, a ClientHello that names
+// another host is refused and one without SNI, or what is no TLS at all, passes.
+enum class TlsMode { sni, opaque, observe };
 enum class HttpMode { host, opaque };  // port 80: every request's Host must be the name, or anything goes
 enum class EchMode { allow, deny };
+
+// Begins the rule of a verdict in a recorded run: `record:hosts[0]`, `record:public`.
+inline constexpr std::string_view kRecordRulePrefix = "record:";
 
 std::string_view to_string(TlsMode mode);
 std::string_view to_string(HttpMode mode);
@@ -35,6 +40,13 @@ struct NetworkRuleSpec {
   HttpMode http = HttpMode::host;    // allow only
   std::string reason;                // the author's text, for reports
   std::string key_path;              // "sandbox.network.allow[0]", for errors and verdicts
+};
+
+// What a recorded run may reach: the operator's ceiling in place of a policy. No policy file can say this.
+struct RecordingScope {
+  bool any_public_name = false;    // every name and every public address
+  std::vector<std::string> hosts;  // names, *.suffix (public suffixes too), addresses, CIDRs
+  std::vector<std::string> cidrs;  // ranges that may be private
 };
 
 struct RuleProblem {
@@ -63,6 +75,10 @@ class NetworkRules {
                                                                     std::vector<NetworkRuleSpec> deny,
                                                                     EchMode ech = EchMode::allow);
 
+  // Rules of a recorded run: every port, TlsMode::observe, addresses judged as ever. A verdict's rule begins with
+  // kRecordRulePrefix; names count as wildcard names. The problems are those of the scope's patterns.
+  static tl::expected<NetworkRules, std::vector<RuleProblem>> build_recording(const RecordingScope& scope);
+
   // Before resolution. An address as host is judged as judge_address() would.
   Verdict judge(const model::HostName& host, std::uint16_t port) const;
   // Each address that an allowed name resolved to, right before it is dialled. `own_addresses` are this host's.
@@ -70,12 +86,15 @@ class NetworkRules {
                         std::span<const model::IpAddress> own_addresses = {}) const;
 
   EchMode ech() const;
+  bool any_public_name() const;
+  // Made by build_recording(): allow rules have every port, so allowed_ports() is empty.
+  bool recording() const;
   // Every port that some allow rule names, sorted: what the guest's agent listens on.
   const std::vector<std::uint16_t>& allowed_ports() const;
   // IP and CIDR allow rules, sorted: the guest's agent makes local routes for them.
   const std::vector<model::Cidr>& allowed_cidrs() const;
   // Host patterns of the allow rules in canonical form (`example.com`, `*.example.com`), sorted: the names that the
-  // guest's DNS answers. Addresses are not among them.
+  // guest's DNS answers. Addresses are not among them. `*` for any_public_name().
   const std::vector<std::string>& allowed_name_patterns() const;
   // As given, with hosts in canonical form (a single address without its length) and ports sorted.
   const std::vector<NetworkRuleSpec>& allow() const;

@@ -29,6 +29,8 @@ constexpr const char* kHostname = "cleanroom";
 channel::GuestNetwork guest_network(const policy::NetworkRules& rules, bool has_gateway) {
   channel::GuestNetwork network{
       .names = rules.allowed_name_patterns(), .ports = rules.allowed_ports(), .addresses = {}};
+  if (rules.recording()) network.ports = {channel::kEveryPort, 80, 443};
+  if (rules.any_public_name()) network.addresses.emplace_back("0.0.0.0/0");
   for (const auto& cidr : rules.allowed_cidrs()) {
     if (cidr.network().is_v4()) network.addresses.push_back(cidr.to_string());
   }

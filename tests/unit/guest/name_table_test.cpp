@@ -24,6 +24,14 @@ TEST_CASE("exact names and suffixes; a suffix is not below itself") {
   CHECK_FALSE(names.allows(""));
 }
 
+TEST_CASE("a star is every name, but not the root") {
+  NameTable names;
+  names.allow({"*"});
+  CHECK(names.allows("example.com"));
+  CHECK(names.allows("host"));
+  CHECK_FALSE(names.allows(""));
+}
+
 TEST_CASE("an address is stable, its own, and leads back to the name") {
   NameTable names;
   const auto first = names.address_of("a.test");

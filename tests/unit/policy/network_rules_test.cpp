@@ -254,6 +254,45 @@ TEST_SUITE("network_rules") {
     CHECK(verdict.rule == "rule allowed.test");
   }
 
+  TEST_CASE("a recorded run reaches every public name on every port, and no special address") {
+    const auto network = *NetworkRules::build_recording({.any_public_name = true, .hosts = {}, .cidrs = {}});
+    CHECK(network.recording());
+    CHECK(network.any_public_name());
+    CHECK(network.allowed_name_patterns() == std::vector<std::string>{"*"});
+    CHECK(network.allowed_ports().empty());
+    CHECK(judge(network, "example.com", 8443) == "allowed by record:public");
+    CHECK(judge(network, "8.8.8.8", 53) == "allowed by record:address");
+    const auto verdict = network.judge(*HostName::parse("example.com"), 443);
+    CHECK(verdict.tls == TlsMode::observe);
+    CHECK(verdict.http == HttpMode::host);
+    CHECK(verdict.by_wildcard);  // the rate of new names holds
+    for (const auto* address :
+         {"127.0.0.1", "169.254.169.254", "10.0.0.1", "::1", "fd00:ec2::254", "64:ff9b::7f00:1"}) {
+      CHECK(judge(network, address) == "ip_denied");
+      CHECK(judge_address(network, "example.com", address) == "ip_denied");
+    }
+    CHECK(judge_address(network, "example.com", "93.184.216.34") == "allowed");
+    CHECK(judge_address(network, "example.com", "93.184.216.34", {*IpAddress::parse("93.184.216.34")}) == "ip_denied");
+    CHECK(judge_address(network, "93.184.216.34", "93.184.216.34", {*IpAddress::parse("93.184.216.34")}) ==
+          "ip_denied");
+  }
+
+  TEST_CASE("a recorded run under a ceiling with hosts reaches these, and its private ranges alone open private ones") {
+    const auto network = *NetworkRules::build_recording(
+        {.any_public_name = false, .hosts = {"example.com", "*.io", "0.0.0.0/0"}, .cidrs = {"10.99.0.0/24"}});
+    CHECK_FALSE(network.any_public_name());
+    CHECK(judge(network, "example.com", 22) == "allowed by record:hosts[0]");
+    CHECK(judge(network, "a.github.io", 22) == "allowed by record:hosts[1]");
+    CHECK(judge(network, "example.org") == "host_not_allowed");
+    CHECK(judge(network, "8.8.8.8") == "allowed by record:address");
+    for (const auto* address : {"127.0.0.1", "169.254.169.254", "10.98.0.1"})
+      CHECK(judge(network, address) == "ip_denied");  // 0.0.0.0/0 of the hosts opens none of these
+    CHECK(judge(network, "10.99.0.1", 9000) == "allowed by record:cidrs[0]");
+    CHECK(judge_address(network, "example.com", "10.99.0.1") == "allowed");
+    CHECK(judge_address(network, "example.com", "10.98.0.1") == "ip_denied");
+    CHECK_FALSE(NetworkRules::build_recording({.hosts = {"not a host"}, .cidrs = {}}).has_value());
+  }
+
   TEST_CASE("a verdict among 10,000 rules does not scan them") {
     const auto make = [](int count) {
       std::vector<NetworkRuleSpec> allow;
