@@ -2,6 +2,7 @@
 
 #include "src/base/os/clock.h"
 #include "src/base/os/io.h"
+#include "src/egress/audit_sink.h"
 #include "src/egress/guest_text.h"
 #include "src/egress/limits.h"
 
@@ -69,7 +70,9 @@ void AuditLog::write(const AuditEvent& event) {
   put(line, "cache", event.cache);
   put(line, "binding", event.binding);
   put(line, "source", event.source);
-  append(to_line(line));
+  auto text = to_line(line);
+  if (sink_ != nullptr) sink_->write(text);
+  append(std::move(text));
 }
 
 void AuditLog::append(std::string line) {
@@ -79,12 +82,7 @@ void AuditLog::append(std::string line) {
     return;
   }
   if (unreported_loss_ > 0) {
-    Json gap;
-    gap["ts"] = base::format_utc_now();
-    gap["run_id"] = run_id_;
-    gap["event"] = "gap";
-    gap["lost"] = unreported_loss_;
-    line.insert(0, to_line(gap));
+    line.insert(0, audit_gap_line(run_id_, unreported_loss_));
     counters_.lost += unreported_loss_;
     unreported_loss_ = 0;
   }

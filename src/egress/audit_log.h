@@ -39,6 +39,8 @@ struct AuditEvent {
   std::string source;                   // kind of the binding's source: "env", "file", ...
 };
 
+class AuditSink;  // audit_sink.h
+
 class AuditLog {
  public:
   struct Counters {
@@ -52,6 +54,8 @@ class AuditLog {
   AuditLog(const AuditLog&) = delete;
   AuditLog& operator=(const AuditLog&) = delete;
 
+  // Each line goes there too, from now on. `sink` outlives this.
+  void copy_to(AuditSink& sink) { sink_ = &sink; }
   // Writes to a local file, and does not wait for the disk.
   void write(const AuditEvent& event);
   Counters counters() const;
@@ -61,6 +65,7 @@ class AuditLog {
   void append(std::string line);
   void flush();
 
+  AuditSink* sink_ = nullptr;
   base::Fd fd_;
   std::string run_id_;
   std::string backlog_;  // whole lines but for the first, which may be half in the file already
