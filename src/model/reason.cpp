@@ -49,6 +49,8 @@ std::string_view to_string(Reason reason) {
       return "unsupported";
     case Reason::emulation_refused:
       return "emulation_refused";
+    case Reason::record_refused:
+      return "record_refused";
     case Reason::image_ref_invalid:
       return "image_ref_invalid";
     case Reason::image_not_found:

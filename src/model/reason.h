@@ -30,6 +30,7 @@ enum class Reason {
   backend_capability_mismatch,  // the policy needs what this backend cannot enforce
   unsupported,                  // a feature this build does not enforce yet
   emulation_refused,            // no hardware virtualisation, and emulation is not allowed here
+  record_refused,               // --record where the operator does not permit it
   image_ref_invalid,
   image_not_found,
   image_invalid,  // manifest, digest, or layer content

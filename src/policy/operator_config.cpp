@@ -16,6 +16,20 @@ std::optional<std::filesystem::path> absolute_path(const JsonView& value, const 
   return out;
 }
 
+std::optional<AuditConfig> decode_audit(const JsonView& view, const base::CheckedDocument& document,
+                                        base::Diagnostics& diagnostics) {
+  if (!view.present()) return std::nullopt;
+  const auto file = absolute_path(view["file"], document, diagnostics);
+  const auto socket = absolute_path(view["socket"], document, diagnostics);
+  if (file.has_value() == socket.has_value()) {
+    diagnostics.error(document.position_of(view.path()), view.path(), "expected either `file` or `socket`");
+    return std::nullopt;
+  }
+  return AuditConfig{.kind = file ? AuditConfig::Kind::file : AuditConfig::Kind::socket,
+                     .path = file ? *file : *socket,
+                     .required = view["required"].boolean(false)};
+}
+
 QemuConfig decode_qemu(const JsonView& view, const base::CheckedDocument& document, base::Diagnostics& diagnostics) {
   const auto path = [&](const JsonView& value) { return absolute_path(value, document, diagnostics); };
   QemuConfig qemu;
@@ -42,6 +56,8 @@ base::Result<OperatorConfig> load_operator_config(const OperatorPaths& paths, ba
   config.file = file->path;
   config.default_backend = root["default_backend"].text("auto");
   config.allow_emulation = root["allow_emulation"].boolean(false);
+  config.allow_record = root["allow_record"].boolean(false);
+  config.audit = decode_audit(root["audit"], file->document, report);
   config.qemu = decode_qemu(root["backends"]["qemu"], file->document, report);
   config.gateway_ca_file = absolute_path(root["gateway"]["ca_file"], file->document, report);
   if (report.has_errors()) return base::fail(operator_file_error(file->path, report));

@@ -44,10 +44,20 @@ struct QemuConfig {
   std::optional<std::chrono::seconds> launch_timeout;
 };
 
+// A second place for audit lines.
+struct AuditConfig {
+  enum class Kind { file, socket };
+  Kind kind = Kind::file;
+  std::filesystem::path path;  // absolute
+  bool required = false;       // no job starts without it
+};
+
 struct OperatorConfig {
   std::optional<std::filesystem::path> file;  // nullopt: no file, all defaults
   std::string default_backend = "auto";       // auto | qemu
   bool allow_emulation = false;
+  bool allow_record = false;  // under Buildkite
+  std::optional<AuditConfig> audit;
   QemuConfig qemu;
   // PEM: authorities that the gateway's upstreams may be certified by, besides this host's. Absolute.
   std::optional<std::filesystem::path> gateway_ca_file;

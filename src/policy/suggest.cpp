@@ -14,6 +14,7 @@ namespace {
 using model::Reason;
 
 constexpr std::uint16_t kTlsPort = 443;
+constexpr std::string_view kReservedSuffix = ".cleanroom.internal";
 constexpr std::size_t kMaxPorts = 64;  // of one rule: sandbox.network.allow[].ports
 
 bool is_special(const model::IpAddress& address) {
@@ -40,6 +41,9 @@ std::string why_not(Reason reason) {
       {Reason::ech_denied, "the policy says ech: deny"},
       {Reason::connection_limit, "too many connections or new names"},
       {Reason::invalid_host, "it is no host name"},
+      {Reason::git_repository_not_allowed, "git.allow does not name the repository"},
+      {Reason::git_push_not_allowed, "git.allow does not say push: true"},
+      {Reason::git_lfs_not_allowed, "git.allow says lfs: false"},
   };
   const auto found = kWhy.find(reason);
   return found == kWhy.end() ? "no rule changes that" : found->second;
@@ -153,6 +157,7 @@ class Suggester {
 
   // Why no policy of this host may have such a rule.
   std::optional<std::string> conflict_of(const std::string& host) {
+    if (host.ends_with(kReservedSuffix)) return "the name is the gateway's own; git.allow says what it serves";
     const auto [known, fresh] = conflicts_.try_emplace(host);
     if (!fresh) return known->second;
     auto rules = NetworkRules::build({{.host = host, .ports = {}, .reason = {}, .key_path = "rule"}}, {});

@@ -13,7 +13,37 @@ namespace {
 
 Result<policy::LoadedPolicy> load_policy(const RunRequest& request) {
   if (request.policy_file) return policy::load_policy_file(*request.policy_file);
-  return policy::load_policy_from_checkout(request.checkout);
+  auto loaded = policy::load_policy_from_checkout(request.checkout);
+  const bool is_first_recording = !loaded && loaded.error().reason == "policy_missing" && request.record_file;
+  return is_first_recording ? policy::load_policy_text("version: 1\n", "(no policy)") : std::move(loaded);
+}
+
+// A recorded run reaches whatever the operator lets any repository ask for. A person may do that with their own code;
+// CI runs other people's.
+Result<void> judge_record(const RunRequest& request, const policy::OperatorConfig& config) {
+  if (!request.record_file || !request.under_buildkite) return {};
+  if (request.identity.fork) {
+    return base::fail(Code::policy_denied, "record_refused",
+                      "cannot record: this build is of a pull request from another repository, or that cannot be ruled "
+                      "out");
+  }
+  if (config.allow_record) return {};
+  return base::fail(base::Error(Code::policy_denied, "record_refused",
+                                "cannot record: this host's operator does not permit it under Buildkite")
+                        .with_hint("record on your own machine, or set 'allow_record: true' in the operator's "
+                                   "config.yaml"));
+}
+
+Result<policy::CompiledPolicy> open_to_ceiling(const policy::CompiledPolicy& policy,
+                                               const policy::CeilingLimits& limits) {
+  auto rules = policy::NetworkRules::build_recording({.any_public_name = !limits.hosts.has_value(),
+                                                      .hosts = limits.hosts.value_or(std::vector<std::string>{}),
+                                                      .cidrs = limits.private_cidrs});
+  if (!rules) {
+    return base::fail(Code::invalid_input, "config_invalid",
+                      fmt::format("cannot record under this ceiling: {}", rules.error().front().message));
+  }
+  return policy::CompiledPolicy(policy.values(), std::move(*rules));
 }
 
 Result<void> refuse_unenforced(const policy::CompiledPolicy& policy) {
@@ -87,6 +117,7 @@ Result<Admission> admit(const RunRequest& request) {
   CR_ASSIGN(auto config, policy::load_operator_config(paths));
   CR_ASSIGN(const auto ceiling, policy::load_ceiling(paths));
   CR_ASSIGN(auto bindings, credentials::load_bindings(paths));
+  CR_TRY(judge_record(request, config));
   CR_ASSIGN(auto loaded, load_policy(request));
   CR_TRY(policy::apply_ceiling(loaded.policy, ceiling, request.pipeline_slug));
   CR_TRY(refuse_unenforced(loaded.policy));
@@ -96,6 +127,9 @@ Result<Admission> admit(const RunRequest& request) {
                       fmt::format("cannot use backend '{}': this build has qemu", request.backend));
   }
   const auto& limits = ceiling.limits_for(request.pipeline_slug);
+  if (request.record_file) {
+    CR_ASSIGN(loaded.policy, open_to_ceiling(loaded.policy, limits));
+  }
   CR_ASSIGN(auto image, choose_image(request, loaded.policy, limits));
   const auto resources = effective_resources(request, loaded.policy, config);
   CR_TRY(refuse_conflicts(policy::ceiling_conflicts(resources, limits)));
@@ -106,7 +140,7 @@ Result<Admission> admit(const RunRequest& request) {
   Admission admission{.operator_config = std::move(config),
                       .policy = std::move(loaded),
                       .bindings = std::move(bindings),
-                      .private_cidrs = limits.private_cidrs,
+                      .limits = limits,
                       .image_source = std::move(image),
                       .vcpus = *resources.vcpus,
                       .memory_mib = *resources.memory_mib,

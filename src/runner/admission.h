@@ -17,8 +17,8 @@ struct Admission {
   policy::OperatorConfig operator_config;
   policy::LoadedPolicy policy;
   credentials::Bindings bindings;
-  std::vector<std::string> private_cidrs;  // of the ceiling: where the gateway's upstreams may be
-  std::string image_source;                // for ImageStore::ensure()
+  policy::CeilingLimits limits;  // the operator's, for this pipeline
+  std::string image_source;      // for ImageStore::ensure()
   std::uint32_t vcpus = 0;
   std::uint64_t memory_mib = 0;
   std::uint64_t disk_mib = 0;
@@ -27,8 +27,9 @@ struct Admission {
   std::vector<std::string> warnings;
 };
 
-// Reasons: policy_missing, policy_invalid, policy_conflict, config_invalid, config_insecure,
-// backend_capability_mismatch, unsupported, image_ref_invalid. Blocks on reading a few small files.
+// With --record the policy's network rules are replaced by the ceiling's, and a checkout without a policy is one that
+// says nothing. Reasons: record_refused, policy_missing, policy_invalid, policy_conflict, config_invalid,
+// config_insecure, backend_capability_mismatch, unsupported, image_ref_invalid. Blocks on reading a few small files.
 base::Result<Admission> admit(const RunRequest& request);
 
 // Emulation is no security boundary. Under Buildkite only the operator's configuration accepts it (emulation_refused);

@@ -46,7 +46,7 @@ Result<std::unique_ptr<JobGateway>> JobGateway::create(const Admission& admissio
   CR_ASSIGN(auto tls, gateway::make_tls_context({.extra_bundle = admission.operator_config.gateway_ca_file}));
   credentials::Broker broker(admission.bindings, request.identity, pool, {.secrets = values.secrets});
   std::unique_ptr<JobGateway> made(new JobGateway(std::move(broker), std::move(hosts)));
-  auto upstream_rules = rules.upstream_rules(admission.private_cidrs);
+  auto upstream_rules = rules.upstream_rules(admission.limits.private_cidrs);
   made->git_ = std::make_unique<git_gateway::GitGateway>(git_gateway::GitGatewayParts{
       .rules = std::move(rules),
       .upstream = {.rules = std::move(upstream_rules), .resolver = resolver, .dialer = dialer, .tls = std::move(tls)},

@@ -80,6 +80,7 @@ Awaitable<Result<void>> JobRun::launch_phase() {
   const auto deadline = base::deadline_in(admission_->launch_timeout);
   machine_ = std::make_unique<Machine>(context_.get_executor());
   CR_CO_ASSIGN(machine_->audit, egress::AuditLog::open(directory_->path() / "audit.jsonl", record_.run_id));
+  if (audit_sink_) machine_->audit->copy_to(*audit_sink_);
   CR_CO_TRY(prepare_gateway());
   CR_CO_ASSIGN(machine_->vm, backend_->launch(std::move(spec)));
   record_.timer.finish("vmm");

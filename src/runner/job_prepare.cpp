@@ -46,6 +46,8 @@ Result<void> JobRun::admit_phase() {
   record_.metadata = loaded.policy.metadata();
   record_.vcpus = admission_->vcpus;
   record_.memory_mib = admission_->memory_mib;
+  announce_recording();
+  CR_TRY(open_audit_sink());
   CR_TRY(choose_backend());
   record_.timer.finish("admit");
   return {};

@@ -3,6 +3,7 @@
 #include "src/base/os/atomic_file.h"
 #include "src/base/os/io.h"
 #include "src/model/exit_code.h"
+#include "src/runner/refusal_advice.h"
 
 #include <boost/asio/experimental/awaitable_operators.hpp>
 
@@ -60,6 +61,8 @@ Awaitable<int> JobRun::run() {
   }
   if (auto outcome = co_await guarded_phases(); !outcome) record_failure(outcome.error());
   co_await teardown_phase();
+  co_await end_audit_sink();
+  co_await write_recording();
   write_record();
   directory_.reset();
   co_await (log_.finish() || stalled_reader_limit());
@@ -131,6 +134,7 @@ Awaitable<void> JobRun::end_egress() {
   const auto summary = machine_->egress->summary();
   record_.network = network_counts(summary);
   record_.audit_lost = summary.audit_lost;
+  refusal_advice_ = refusal_advice(summary, admission_->limits);
   if (summary.audit_lost > 0) log_.warning(fmt::format("{} audit events could not be written", summary.audit_lost));
 }
 
@@ -173,6 +177,8 @@ void JobRun::write_record() {
   if (!machine_) return;
   log_.setup_heading("Cleanroom summary");
   for (const auto& line : summary_lines(record_))
+    log_.line(line);
+  for (const auto& line : refusal_advice_)
     log_.line(line);
 }
 

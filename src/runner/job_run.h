@@ -11,6 +11,7 @@
 #include "src/backends/backend.h"
 #include "src/backends/guest_kernel.h"
 #include "src/base/async/run_blocking.h"
+#include "src/egress/audit_sink.h"
 #include "src/egress/egress_server.h"
 #include "src/image/image_store.h"
 #include "src/runner/admission.h"
@@ -60,6 +61,8 @@ class JobRun {
   base::Awaitable<base::Result<void>> guarded_phases();
   base::Awaitable<base::Result<void>> run_phases();
   base::Result<void> admit_phase();
+  void announce_recording();
+  base::Result<void> open_audit_sink();
   base::Result<void> choose_backend();
   base::Awaitable<base::Result<void>> prepare_phase();
   base::Awaitable<base::Result<void>> prepare_image();
@@ -83,6 +86,8 @@ class JobRun {
   base::Awaitable<base::Result<void>> send_outputs(base::asio::posix::stream_descriptor into, base::Deadline deadline);
   base::Awaitable<void> stalled_reader_limit();
   base::Awaitable<void> teardown_phase();
+  base::Awaitable<void> end_audit_sink();
+  base::Awaitable<void> write_recording();
   void record_failure(const base::Error& error);
   void write_record();
 
@@ -100,7 +105,9 @@ class JobRun {
   backends::GuestKernel kernel_;
   std::filesystem::path initramfs_;
   std::stop_source stop_;
+  std::shared_ptr<egress::AuditSink> audit_sink_;  // outlives the audit log in machine_
   std::unique_ptr<Machine> machine_;
+  std::vector<std::string> refusal_advice_;  // closing lines
   std::size_t blocked_lines_ = 0;
   bool timed_out_ = false;
   bool command_ran_ = false;

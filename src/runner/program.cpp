@@ -66,6 +66,10 @@ void declare_options(CLI::App& app, CommandLine& line, Modes& modes) {
   app.add_option("--memory", line.memory, "Memory in MiB, or as 2g")->type_name("MIB");
   app.add_option("--timeout", line.timeout, "The job's time limit: 90s, 15m, 1h30m")->type_name("DUR");
   app.add_option("--result", line.result_file, "Also write the run's record here")->type_name("FILE.json");
+  app.add_option("--record", line.record_file,
+                 "Run under the operator's ceiling in place of the policy's network rules, and write the policy that "
+                 "would have been enough here")
+      ->type_name("FILE.yaml");
   app.add_flag("--keep-on-failure", line.keep_on_failure, "Keep the disks and the console log of a run that failed");
   app.add_option("--step", line.step, "Run this step of a pipeline file")->type_name("KEY");
   app.add_option("--pipeline", line.pipeline, "The pipeline file (default: .buildkite/pipeline.yml)")

@@ -208,6 +208,7 @@ Result<void> take_command_line(RunRequest& request, const CommandLine& line) {
   request.outputs.insert(request.outputs.end(), line.outputs.begin(), line.outputs.end());
   request.backend = line.backend;
   if (line.result_file) request.result_file = *line.result_file;
+  if (line.record_file) request.record_file = std::filesystem::absolute(*line.record_file);
   request.accept_emulation = line.allow_emulation;
   request.keep_on_failure |= line.keep_on_failure;
   return {};

@@ -30,6 +30,7 @@ struct CommandLine {
   std::optional<std::string> memory;
   std::optional<std::string> timeout;
   std::optional<std::string> result_file;
+  std::optional<std::string> record_file;
   bool keep_on_failure = false;
   std::vector<std::string> command;
 };

@@ -92,7 +92,9 @@ std::string to_json(const RunRecord& record) {
                   {"memory_mib", record.memory_mib},
                   {"metadata", record.metadata},
                   {"network", network_json(record.network)},
+                  {"recorded", record.recorded},
                   {"audit_lost", record.audit_lost},
+                  {"audit_sink_lost", or_null(record.audit_sink_lost)},
                   {"output_files", record.output_files},
                   {"output_bytes", record.output_bytes},
                   {"outputs_rejected", record.outputs_rejected},
@@ -118,6 +120,8 @@ std::vector<std::string> summary_lines(const RunRecord& record) {
                                 record.hardware_isolation ? "" : " (emulation: not a security boundary)", record.vcpus,
                                 record.memory_mib));
   }
+  if (record.recorded)
+    lines.emplace_back("recorded under the operator's ceiling: the policy's network rules did not count");
   std::string steps;
   for (const auto& step : record.timer.steps()) {
     steps += fmt::format("{}{} {:.0f} ms", steps.empty() ? "" : ", ", step.name, step.milliseconds);

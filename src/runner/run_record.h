@@ -59,8 +59,10 @@ struct RunRecord {
   std::map<std::string, std::string> metadata;
   StepTimer timer;
   std::vector<NetworkCount> network;
-  std::uint64_t audit_lost = 0;    // events that are not in audit.jsonl
-  std::uint64_t output_files = 0;  // brought back
+  bool recorded = false;                         // --record: under the ceiling, not under the policy's network rules
+  std::uint64_t audit_lost = 0;                  // events that are not in audit.jsonl
+  std::optional<std::uint64_t> audit_sink_lost;  // events that the operator's second place did not take; null: no such
+  std::uint64_t output_files = 0;                // brought back
   std::uint64_t output_bytes = 0;
   std::vector<std::string> outputs_rejected;  // "path: why"
   Outcome outcome = Outcome::infrastructure;

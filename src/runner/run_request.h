@@ -33,6 +33,8 @@ struct RunRequest {
   std::optional<std::uint64_t> memory_mib;
   std::optional<std::chrono::seconds> timeout;
   std::optional<std::filesystem::path> result_file;
+  // --record: run under the operator's ceiling and write here what was needed.
+  std::optional<std::filesystem::path> record_file;
   std::filesystem::path repo_mirror;  // the agent's git mirror, whose objects the checkout may borrow; may be empty
   std::string repository_url;         // BUILDKITE_REPO, or the checkout's remote `origin`; may be empty
   credentials::JobIdentity identity;  // for the scopes of credential bindings

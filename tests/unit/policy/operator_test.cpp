@@ -73,10 +73,26 @@ TEST_SUITE("policy/operator_config") {
     CHECK(config->qemu.launch_timeout == std::chrono::seconds(30));
   }
 
+  TEST_CASE("a place for audit lines is a file or a socket") {
+    Fixture f;
+    f.write("etc/config.yaml", "allow_record: true\naudit: {file: /var/log/x.jsonl, required: true}\n");
+    const auto config = load_operator_config(f.paths);
+    REQUIRE(config);
+    CHECK(config->allow_record);
+    REQUIRE(config->audit);
+    CHECK(config->audit->kind == AuditConfig::Kind::file);
+    CHECK(config->audit->path == "/var/log/x.jsonl");
+    CHECK(config->audit->required);
+    f.write("etc/config.yaml", "audit: {socket: /run/x.sock}\n");
+    CHECK(load_operator_config(f.paths)->audit->kind == AuditConfig::Kind::socket);
+    CHECK_FALSE(load_operator_config(f.paths)->audit->required);
+  }
+
   TEST_CASE("keys that this build does not honour are refused, not read over") {
     for (const char* text : {"limits: {}\n", "paths: {}\n", "backends: {firecracker: {}}\n", "policy_from: base\n",
                              "default_backend: firecracker\n", "allow_emulation: yes\n", "unknown: 1\n",
-                             "backends: {qemu: {binary_path: q}}\n"}) {
+                             "backends: {qemu: {binary_path: q}}\n", "audit: {}\n", "audit: {file: a}\n",
+                             "audit: {file: /a, socket: /b}\n", "audit: {socket: /b, retry: 1}\n"}) {
       CAPTURE(text);
       Fixture f;
       f.write("etc/config.yaml", text);

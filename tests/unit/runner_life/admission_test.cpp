@@ -84,6 +84,43 @@ TEST_SUITE("runner/admission") {
     CHECK(admission.error().message.find("registries.npm") != std::string::npos);
   }
 
+  TEST_CASE("--record replaces the network rules by the ceiling, for a person without a policy too") {
+    Host host(policy_with("  image: {ref: " + std::string(kPinned) + "}\n"));
+    const auto judge = [&](const char* name) {
+      const auto admission = admit(host.request);
+      REQUIRE(admission.has_value());
+      return admission->policy.policy.network().judge(*model::HostName::parse(name), 8443).allowed;
+    };
+    CHECK_FALSE(judge("example.com"));
+    const auto hash = admit(host.request)->policy.policy.hash();
+    host.request.record_file = "/tmp/record.yaml";
+    CHECK(judge("example.com"));
+    CHECK_FALSE(judge("169.254.169.254"));
+    CHECK_FALSE(judge("127.0.0.1"));
+    CHECK_FALSE(admit(host.request)->policy.policy.hash() == hash);
+    Host::write(host.config.path() / "ceiling.yaml",
+                "network: {hosts: ['*.example.org'], private_cidrs: [10.9.0.0/24]}\n");
+    CHECK_FALSE(judge("example.com"));
+    CHECK(judge("a.example.org"));
+    CHECK(judge("10.9.0.1"));
+    std::filesystem::remove(host.checkout.path() / "cleanroom.yaml");
+    host.request.image = kPinned;
+    CHECK(host.reason().empty());
+    host.request.record_file.reset();
+    CHECK(host.reason() == "policy_missing");
+  }
+
+  TEST_CASE("--record under Buildkite needs the operator's word, and a fork never has it") {
+    Host host(policy_with("  image: {ref: " + std::string(kPinned) + "}\n"));
+    host.request.record_file = "/tmp/record.yaml";
+    host.request.under_buildkite = true;
+    CHECK(host.reason() == "record_refused");
+    Host::write(host.config.path() / "config.yaml", "allow_record: true\n");
+    CHECK(host.reason().empty());
+    host.request.identity.fork = true;
+    CHECK(host.reason() == "record_refused");
+  }
+
   TEST_CASE("a pipeline may not name an image file of the host, a person may") {
     Host host(policy_with(""));
     host.request.image = "oci:/some/layout";
