@@ -1,6 +1,7 @@
 // cleanroom policy validate|explain|hash|schema: reads the one file it is given. No network, no program, no ${ENV}.
 #include "src/base/text/json.h"
 #include "src/cli/command.h"
+#include "src/cli/suggest_command.h"
 #include "src/policy/load.h"
 #include "src/policy/policy_schema.h"
 
@@ -229,6 +230,7 @@ void add_policy_command(CLI::App& app, int& exit_code) {
   add_leaf(*command, "explain", "Say which rule decides about a host (exit 0 allowed, 1 denied, 78 policy invalid)",
            exit_code, run_explain);
   add_leaf(*command, "hash", "Print the policy_hash that run records carry", exit_code, run_hash);
+  add_suggest_command(*command, exit_code);
   CLI::App* schema = command->add_subcommand("schema", "Print the JSON Schema of cleanroom.yaml, for editors");
   schema->callback([&exit_code] {
     print_json(base::to_json_schema(policy::policy_schema(), "cleanroom.yaml"));

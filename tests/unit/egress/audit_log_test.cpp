@@ -5,6 +5,7 @@
 #include "src/egress/limits.h"
 #include "src/egress/pacer.h"
 #include "src/egress/summary.h"
+#include "tests/unit/egress/keep_audit.h"
 
 #include <doctest/doctest.h>
 #include <nlohmann/json.hpp>
@@ -46,6 +47,7 @@ TEST_SUITE("egress/audit_log") {
                   .rule = text,
                   .detail = text,
                   .sni = text});
+    testing::keep_audit(path);
     const auto lines = read_lines(path);
     REQUIRE(lines.size() == std::size(hostile));
     CHECK(lines[0]["host"] == "a\\x0ab\\x0d\"c\"");
@@ -98,10 +100,47 @@ TEST_SUITE("egress/audit_log") {
     CHECK(counters.events == kEvents + 1);
     CHECK(counters.written + counters.lost == counters.events);
     CHECK(counters.lost == lost);
+    testing::keep_audit(path);
     const auto lines = read_lines(path);  // each line parses: none was torn
     CHECK(lines.size() == counters.written + 1);
     CHECK(lines[lines.size() - 2]["event"] == "gap");
     CHECK(lines[lines.size() - 2]["lost"] == lost);
+  }
+
+  TEST_CASE("a gateway request and a credential use have their fields, escaped like all others") {
+    const auto directory = *base::TempDir::create("/tmp", "audit-");
+    const auto path = directory.path() / "audit.jsonl";
+    auto log = *AuditLog::open(path, "run-1");
+    log->write({.event = "gateway",
+                .action = "allow",
+                .connection = 1,
+                .host = "git.example.com",
+                .port = 443,
+                .reason = "allowed",
+                .service = "git",
+                .method = "POST",
+                .path = "/acme/web.git/git-upload-pack",
+                .status = 200,
+                .cache = "miss",
+                .binding = "git-read"});
+    log->write({.event = "credential",
+                .action = "allow",
+                .connection = 1,
+                .host = "git.example.com",
+                .reason = "allowed",
+                .service = "git",
+                .method = "git-read",
+                .path = "/acme\n",
+                .binding = "git-read",
+                .source = "env"});
+    testing::keep_audit(path);
+    const auto lines = read_lines(path);
+    REQUIRE(lines.size() == 2);
+    CHECK(lines[0]["status"] == 200);
+    CHECK(lines[0]["cache"] == "miss");
+    CHECK(lines[1]["path"] == "/acme\\x0a");
+    CHECK(lines[1]["source"] == "env");
+    CHECK_FALSE(lines[1].contains("cache"));
   }
 
   TEST_CASE("a log that cannot be opened is an error") {

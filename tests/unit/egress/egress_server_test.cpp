@@ -152,6 +152,33 @@ TEST_SUITE("egress/server") {
     }(rig));
   }
 
+  TEST_CASE("a recorded run notes a ClientHello without SNI and what is no TLS, and refuses another's SNI") {
+    struct Case {
+      std::string sent;
+      std::string verdict;
+      std::string detail;
+    };
+    for (const auto& [bytes, verdict, detail] : {
+             Case{good_hello(), "tls allow allowed", ""},
+             Case{records(hello({})), "tls allow allowed", "no SNI"},
+             Case{"SSH-2.0-client\r\n", "tls allow allowed", "no TLS"},
+             Case{records(hello({sni("evil.test")})), "tls deny sni_mismatch", ""},
+         }) {
+      CAPTURE(verdict + detail);
+      Rig rig(*policy::NetworkRules::build_recording({.any_public_name = true, .hosts = {}, .cidrs = {}}));
+      rig.run([](Rig& r, std::string text) -> Awaitable<void> {
+        (void)co_await exchange(r, "allowed.test:443", std::move(text), true);
+      }(rig, bytes));
+      const bool passes = verdict == "tls allow allowed";
+      CHECK(rig.upstream.received == (passes ? bytes : ""));
+      const auto lines = rig.audit_lines();
+      REQUIRE(lines.size() >= 2);
+      CHECK(rig.audit_summary()[1] == verdict);
+      CHECK(lines[1].value("detail", "") == detail);
+      CHECK(lines[1].at("rule") == "record:public");
+    }
+  }
+
   TEST_CASE("EGR-19 EGR-20 another SNI, or none, and upstream gets zero bytes") {
     struct Case {
       std::string hello;

@@ -5,6 +5,7 @@
 #include "src/base/os/io.h"
 #include "src/base/os/temp_dir.h"
 #include "src/egress/egress_server.h"
+#include "tests/unit/egress/keep_audit.h"
 
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/local/connect_pair.hpp>
@@ -152,6 +153,8 @@ struct Rig {
       upstream.stop();
     });
   }
+
+  ~Rig() { keep_audit(directory.path() / "audit.jsonl"); }
 
   // Runs the guest's part, then ends the network stream and waits for the server.
   void run(Awaitable<void> guest_part) {
