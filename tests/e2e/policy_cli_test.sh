@@ -45,6 +45,17 @@ expect 0 '^cleanroom [0-9]+\.[0-9]+\.[0-9]+$' "$cleanroom" --version
 expect 0 'policy ' "$cleanroom" --help
 expect 0 'HOST\[:PORT\]' "$cleanroom" policy explain --help
 expect 64 'error: ' "$cleanroom"
+
+printf '%s\n' '{"event":"report","action":"deny","host":"a.example.com","reason":"host_not_allowed"}' \
+  '{"event":"connect","action":"deny","host":"evil\\n","port":443,"reason":"host_not_allowed"}' 'no line' >audit.jsonl
+expect 0 '^      - host: a.example.com  # once$' "$cleanroom" policy suggest --audit audit.jsonl
+expect 0 '^# INCOMPLETE: 1 lines are no audit lines' "$cleanroom" policy suggest --audit audit.jsonl
+expect 0 '"complete": false' "$cleanroom" policy suggest --audit audit.jsonl --json
+"$cleanroom" policy suggest --audit audit.jsonl >suggested.yaml
+expect 0 ': valid ' "$cleanroom" policy validate --policy suggested.yaml
+expect 64 'hint: a run id' "$cleanroom" policy suggest --run ../../etc
+expect 64 'error: ' "$cleanroom" policy suggest --run latest --audit audit.jsonl
+expect 125 'cannot ' "$cleanroom" policy suggest --audit none.jsonl
 expect 64 "hint: run 'cleanroom policy --help'" "$cleanroom" policy
 expect 64 'error: ' "$cleanroom" policy vlidate
 expect 64 'error: ' "$cleanroom" policy validate --polcy good.yaml
