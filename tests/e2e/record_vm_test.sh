@@ -2,13 +2,8 @@
 # A recorded run in a VM writes a policy under which the same job passes; so does what `cleanroom policy suggest` makes of a
 # refused run. The operator's audit file gets every line of all of these runs.
 set -euo pipefail
-if [ -z "${RECORD_TEST_NAMESPACE:-}" ]; then
-  for flags in -nm -rnm; do
-    if unshare "$flags" true 2>/dev/null; then RECORD_TEST_NAMESPACE=1 exec unshare "$flags" --kill-child --fork -- "$0"; fi
-  done
-  echo "skip: needs root"
-  exit 77
-fi
+# shellcheck source=tests/e2e/own_network.bash
+source "${CLEANROOM_SOURCE_DIR:?}/tests/e2e/own_network.bash"
 # shellcheck source=tests/e2e/vm_support.bash
 source "${CLEANROOM_SOURCE_DIR:?}/tests/e2e/vm_support.bash"
 cleanroom="${CLEANROOM_BIN_DIR:?}/cleanroom"
