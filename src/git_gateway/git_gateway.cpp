@@ -59,12 +59,16 @@ std::string guest_message(std::string_view name, Reason reason, std::string_view
   return text;
 }
 
-void deny(GatewayState& state, std::string name, Reason reason, std::string detail) {
+// `git` is null for a request that named no repository.
+void deny(GatewayState& state, const GitRequest* git, Reason reason, std::string detail) {
   if (!state.parts.on_denial) return;
-  GitDenial denial{.repository = egress::guest_text(name, egress::kMaxAuditFieldBytes),
-                   .reason = reason,
-                   .detail = egress::guest_text(detail, egress::kMaxAuditFieldBytes)};
-  denial.is_first = state.denied.size() < egress::kMaxSummaryEntries && state.denied.emplace(name, reason).second;
+  GitDenial denial{.reason = reason, .detail = egress::guest_text(detail, egress::kMaxAuditFieldBytes)};
+  if (git != nullptr) {
+    denial.host = git->host.text();
+    denial.repository = git->repository;
+  }
+  denial.is_first = state.denied.size() < egress::kMaxSummaryEntries &&
+                    state.denied.emplace(denial.host + "/" + denial.repository, reason).second;
   state.parts.on_denial(denial);
 }
 
@@ -117,7 +121,7 @@ Awaitable<void> refuse_request(GatewayState& state, gateway::HttpExchange& http,
   event.path = http.request().target.substr(0, http.request().target.find('?'));
   event.detail = error.message;
   state.parts.audit.write(event);
-  deny(state, "", reason, error.message);
+  deny(state, nullptr, reason, error.message);
 }
 
 Awaitable<void> refuse(GitExchange& exchange, base::Error error) {
@@ -129,7 +133,7 @@ Awaitable<void> refuse(GitExchange& exchange, base::Error error) {
     (void)co_await say_refused(exchange.http, in_protocol, reason, guest_message(exchange.name(), reason, shown));
   }
   record(exchange, reason, error.describe());
-  deny(exchange.state(), exchange.name(), reason, error.describe());
+  deny(exchange.state(), &exchange.git, reason, error.describe());
 }
 
 GitOperation operation_of(const GitRequest& git) {
@@ -187,7 +191,7 @@ Awaitable<void> serve_tunnel(StatePtr state, channel::H2Stream stream, std::uint
                              .detail = std::string(problem)};
     event.service = kService;
     state->parts.audit.write(event);
-    deny(*state, "", Reason::gateway_request_invalid, std::string(problem));
+    deny(*state, nullptr, Reason::gateway_request_invalid, std::string(problem));
   };
   const auto host = model::HostName::parse(egress::kGatewayHost);
   co_await gateway::serve_http(std::move(stream), connection, *host, handler, on_malformed);

@@ -17,7 +17,8 @@ struct GatewayState;  // gateway_state.h
 
 // One refusal, for the job log. Printable ASCII.
 struct GitDenial {
-  std::string repository;  // "github.com/acme/web"; empty when the request named none
+  std::string host;        // both canonical; empty when the request named none
+  std::string repository;  // "acme/web"
   model::Reason reason = model::Reason::git_repository_not_allowed;
   std::string detail;
   bool is_first = true;  // of this repository and reason

@@ -23,6 +23,8 @@ constexpr std::uint8_t kRootfsSlot = 0;
 constexpr std::uint8_t kScratchSlot = 1;
 constexpr std::uint8_t kWorkspaceSlot = 2;
 constexpr std::size_t kMaxBlockedLines = 25;  // in the job log; the summary counts all, audit.jsonl has each
+constexpr std::size_t kMaxAdvisedHosts = 5;
+constexpr std::size_t kMaxAdvisedRepositories = 10;
 constexpr std::size_t kConsoleTailShown = 2048;
 constexpr const char* kHostname = "cleanroom";
 
@@ -115,9 +117,15 @@ void JobRun::announce(const egress::Denial& denial) {
 }
 
 void JobRun::announce_git(const git_gateway::GitDenial& denial) {
+  const bool lacks_entry =
+      denial.reason == model::Reason::git_repository_not_allowed || denial.reason == model::Reason::host_not_allowed;
+  if (lacks_entry && refused_repositories_.size() < kMaxAdvisedHosts) {
+    auto& repositories = refused_repositories_[denial.host];
+    if (repositories.size() < kMaxAdvisedRepositories) repositories.insert(denial.repository);
+  }
   if (!denial.is_first || ++blocked_lines_ > kMaxBlockedLines) return;
-  log_.line(fmt::format("blocked git {} ({}{}{})", denial.repository, model::to_string(denial.reason),
-                        denial.detail.empty() ? "" : ": ", denial.detail));
+  log_.line(fmt::format("blocked git {}{}{} ({}{}{})", denial.host, denial.host.empty() ? "" : "/", denial.repository,
+                        model::to_string(denial.reason), denial.detail.empty() ? "" : ": ", denial.detail));
 }
 
 Result<void> JobRun::prepare_gateway() {

@@ -180,6 +180,8 @@ void JobRun::write_record() {
     log_.line(line);
   for (const auto& line : refusal_advice_)
     log_.line(line);
+  for (const auto& line : git_advice(refused_repositories_))
+    log_.line(line);
 }
 
 }  // namespace cleanroom::runner

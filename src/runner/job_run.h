@@ -19,6 +19,7 @@
 #include "src/runner/host_paths.h"
 #include "src/runner/job_gateway.h"
 #include "src/runner/job_log.h"
+#include "src/runner/refusal_advice.h"
 #include "src/runner/run_directory.h"
 #include "src/runner/run_record.h"
 #include "src/runner/run_request.h"
@@ -107,6 +108,7 @@ class JobRun {
   std::stop_source stop_;
   std::shared_ptr<egress::AuditSink> audit_sink_;  // outlives the audit log in machine_
   std::unique_ptr<Machine> machine_;
+  RefusedRepositories refused_repositories_;
   std::vector<std::string> refusal_advice_;  // closing lines
   std::size_t blocked_lines_ = 0;
   bool timed_out_ = false;

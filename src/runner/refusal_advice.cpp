@@ -43,4 +43,13 @@ std::vector<std::string> refusal_advice(const egress::Summary& summary, const po
                   refused, served, fmt::join(policy::to_yaml_lines(suggestion, kMaxAdviceLines), "\n"))};
 }
 
+std::vector<std::string> git_advice(const RefusedRepositories& refused) {
+  if (refused.empty()) return {};
+  std::vector<std::string> lines;
+  for (const auto& [host, repositories] : refused)
+    lines.push_back(fmt::format("    - {{host: {}, repositories: [{}]}}", host, fmt::join(repositories, ", ")));
+  return {fmt::format("repositories were refused; cleanroom.yaml would allow reading them with:\ngit:\n  allow:\n{}",
+                      fmt::join(lines, "\n"))};
+}
+
 }  // namespace cleanroom::runner

@@ -112,6 +112,8 @@ expect '^search over$'
 refuse 'the clone failed|a submodule ran a command|the token is'
 expect 'blocked git git.example.com/other/web \(git_repository_not_allowed'
 expect 'blocked git git.example.com/evil/lib \(git_repository_not_allowed'
+expect 'cleanroom.yaml would allow reading them with:'
+expect '    - \{host: git.example.com, repositories: \[evil/lib, other/web\]\}'
 if grep -qF "$token" "$work/out" || grep -qF "$basic" "$work/out"; then fail "the token is in the log"; fi
 run=$(find "$work/state" -name audit.jsonl | head -n 1)
 [ -n "$run" ] || fail "no audit log"

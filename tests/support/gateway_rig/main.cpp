@@ -154,7 +154,8 @@ int main(int argc, char** argv) {
   request.identity = credentials::job_identity(runner::environment_from(environ));
   const auto gateway = must(runner::JobGateway::create(
       admission, request, pool, resolver, dialer, *audit, [](const git_gateway::GitDenial& denial) {
-        std::printf("denied %s %s\n", denial.repository.c_str(), std::string(model::to_string(denial.reason)).c_str());
+        std::printf("denied %s/%s %s\n", denial.host.c_str(), denial.repository.c_str(),
+                    std::string(model::to_string(denial.reason)).c_str());
       }));
   egress::EgressOptions egress_options;
   if (gateway) egress_options.gateway = gateway->handler();

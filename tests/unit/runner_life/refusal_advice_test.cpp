@@ -69,4 +69,13 @@ TEST_SUITE("runner/refusal_advice") {
     CHECK(std::count(text.begin(), text.end(), '\n') <= 24);
     CHECK(text.find("fine") == std::string::npos);
   }
+
+  TEST_CASE("refused repositories are advised by host") {
+    CHECK(git_advice({}).empty());
+    const auto lines = git_advice({{"git.test", {"acme/web", "acme/lib"}}, {"other.test", {"a/b"}}});
+    REQUIRE(lines.size() == 1);
+    CHECK(
+        lines[0].ends_with("git:\n  allow:\n    - {host: git.test, repositories: [acme/lib, acme/web]}\n"
+                           "    - {host: other.test, repositories: [a/b]}"));
+  }
 }
