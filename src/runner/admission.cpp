@@ -127,7 +127,10 @@ Result<Admission> admit(const RunRequest& request) {
                       fmt::format("cannot use backend '{}': this build has qemu", request.backend));
   }
   const auto& limits = ceiling.limits_for(request.pipeline_slug);
+  auto gateway_network = loaded.policy.network();
   if (request.record_file) {
+    auto denied = policy::NetworkRules::build({}, gateway_network.deny());
+    gateway_network = denied ? std::move(*denied) : policy::NetworkRules();
     CR_ASSIGN(loaded.policy, open_to_ceiling(loaded.policy, limits));
   }
   CR_ASSIGN(auto image, choose_image(request, loaded.policy, limits));
@@ -139,6 +142,7 @@ Result<Admission> admit(const RunRequest& request) {
   if (request.timeout) limit = std::min(limit, *request.timeout);
   Admission admission{.operator_config = std::move(config),
                       .policy = std::move(loaded),
+                      .gateway_network = std::move(gateway_network),
                       .bindings = std::move(bindings),
                       .limits = limits,
                       .image_source = std::move(image),

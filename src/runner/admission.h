@@ -16,6 +16,9 @@ namespace cleanroom::runner {
 struct Admission {
   policy::OperatorConfig operator_config;
   policy::LoadedPolicy policy;
+  // What the gateway holds hosts against: the policy's rules; in a recorded run its deny rules alone, so that a host
+  // which only network rules would open is dialled directly, and seen.
+  policy::NetworkRules gateway_network;
   credentials::Bindings bindings;
   policy::CeilingLimits limits;  // the operator's, for this pipeline
   std::string image_source;      // for ImageStore::ensure()

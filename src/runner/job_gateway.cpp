@@ -40,7 +40,7 @@ Result<std::unique_ptr<JobGateway>> JobGateway::create(const Admission& admissio
                                                        egress::Dialer& dialer, egress::AuditLog& audit,
                                                        git_gateway::GitDenialSink on_denial) {
   const auto& values = admission.policy.policy.values();
-  git_gateway::GitRules rules(values.git, admission.policy.policy.network(), own_repository(request.repository_url));
+  git_gateway::GitRules rules(values.git, admission.gateway_network, own_repository(request.repository_url));
   auto hosts = rules.rewritten_hosts(bound_hosts(admission.bindings));
   if (hosts.empty()) return std::unique_ptr<JobGateway>();
   CR_ASSIGN(auto tls, gateway::make_tls_context({.extra_bundle = admission.operator_config.gateway_ca_file}));

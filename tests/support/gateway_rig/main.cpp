@@ -134,6 +134,7 @@ runner::Admission admitted(const Options& options) {
   runner::Admission admission{.operator_config = must(policy::load_operator_config(paths)),
                               .policy = must(policy::load_policy_file(options.policy)),
                               .bindings = must(credentials::load_bindings(paths))};
+  admission.gateway_network = admission.policy.policy.network();
   admission.limits = must(policy::load_ceiling(paths)).limits_for("");
   return admission;
 }

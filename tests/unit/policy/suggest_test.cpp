@@ -124,6 +124,16 @@ TEST_SUITE("policy/suggest") {
                 .empty());
   }
 
+  TEST_CASE("what the gateway decides is not a matter of network rules") {
+    Observations seen;
+    seen.add(refused("gateway.cleanroom.internal", 443, Reason::port_not_allowed));
+    seen.add(refused("git.example.com", 443, Reason::git_repository_not_allowed));
+    const auto suggestion = suggest(seen, nullptr);
+    CHECK(suggestion.rules.empty());
+    CHECK(suggestion.not_suggested.size() == 2);
+    CHECK(yaml_of(seen).find("allow: []") != std::string::npos);
+  }
+
   TEST_CASE("what policy allows already is not suggested") {
     Observations seen;
     auto allowed = recorded("example.com", 443);

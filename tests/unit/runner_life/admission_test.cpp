@@ -110,6 +110,20 @@ TEST_SUITE("runner/admission") {
     CHECK(host.reason() == "policy_missing");
   }
 
+  TEST_CASE("a recorded run's gateway serves git.allow alone, and the policy's deny rules still bind it") {
+    Host host("version: 1\nsandbox:\n  image: {ref: " + std::string(kPinned) +
+              "}\n  network: {default: deny, allow: [{host: a.test}], deny: [{host: b.test}]}\n");
+    const auto reason = [&](const char* name) {
+      const auto admission = admit(host.request);
+      REQUIRE(admission.has_value());
+      return admission->gateway_network.judge(*model::HostName::parse(name), 443).reason;
+    };
+    CHECK(reason("a.test") == model::Reason::allowed);
+    host.request.record_file = "/tmp/record.yaml";
+    CHECK(reason("a.test") == model::Reason::host_not_allowed);
+    CHECK(reason("b.test") == model::Reason::host_denied);
+  }
+
   TEST_CASE("--record under Buildkite needs the operator's word, and a fork never has it") {
     Host host(policy_with("  image: {ref: " + std::string(kPinned) + "}\n"));
     host.request.record_file = "/tmp/record.yaml";
