@@ -22,6 +22,8 @@ struct H2Session::Stream {
   std::size_t header_bytes = 0;
   std::vector<std::byte> out;
   std::size_t out_offset = 0;
+  bool announced = false;     // the handler knows it, or our side asked for it
+  bool reset = false;         // RST_STREAM is on its way
   bool has_provider = false;  // nghttp2 asks us for data
   bool finished = false;      // finish() was called
   bool deferred = false;      // nghttp2 waits for resume
@@ -108,6 +110,7 @@ struct H2Session::Callbacks {
     const bool is_message = find_header(headers, ":method") != nullptr || status != nullptr;
     if (status != nullptr && status->size() == 3 && status->front() == '1') return;  // interim response
     if (is_message) {
+      stream->announced = true;
       self->handler_.on_headers(id, std::move(headers), ends ? EndStream::yes : EndStream::no);
     } else if (ends) {
       self->handler_.on_end(id);  // trailers: nothing of ours uses them
@@ -133,8 +136,9 @@ struct H2Session::Callbacks {
     if (stream == nullptr) return 0;
     // What a closed stream left unread must not stay charged to all the others.
     nghttp2_session_consume_connection(self->session_, stream->unconsumed);
+    const bool announced = stream->announced;
     self->streams_.erase(id);
-    self->handler_.on_closed(id, error_code);
+    if (announced) self->handler_.on_closed(id, error_code);
     return 0;
   }
 
@@ -258,11 +262,15 @@ base::Result<StreamId> H2Session::submit_request(const Headers& headers, EndStre
   const nghttp2_data_provider provider{{}, Callbacks::read_data};
   const auto views = views_of(headers);
   const bool has_body = end == EndStream::no;
+  // nghttp2 takes a request after GOAWAY too, and never says that it cannot be sent.
+  if (nghttp2_session_check_request_allowed(session_) == 0)
+    return base::fail(base::Code::cancelled, "cannot send a request: the connection is being shut down");
   const std::int32_t id =
       nghttp2_submit_request(session_, nullptr, views.data(), views.size(), has_body ? &provider : nullptr, nullptr);
   if (id < 0) return base::fail(library_error("send a request", id));
   auto stream = std::make_unique<Stream>();
   stream->id = id;
+  stream->announced = true;
   stream->has_provider = has_body;
   stream->finished = !has_body;
   streams_[id] = std::move(stream);
@@ -322,6 +330,11 @@ void H2Session::finish(StreamId id) {
 }
 
 void H2Session::reset(StreamId id, std::uint32_t error_code) {
+  // Once: nghttp2 drops a request that is not sent yet, but a second RST_STREAM of it would go out, for a stream that
+  // the peer has never seen, and that ends the connection.
+  Stream* stream = find(id);
+  if (stream == nullptr || stream->reset) return;
+  stream->reset = true;
   nghttp2_submit_rst_stream(session_, NGHTTP2_FLAG_NONE, id, error_code);
 }
 

@@ -59,7 +59,8 @@ class H2Session {
     virtual void on_data(StreamId stream, std::span<const std::byte> bytes) = 0;
     // The peer sends nothing more on it (not called when on_headers said EndStream::yes).
     virtual void on_end(StreamId stream) = 0;
-    // Gone for good, `error_code` of RFC 9113 section 7 (0 = both sides ended it).
+    // Gone for good, `error_code` of RFC 9113 section 7 (0 = both sides ended it). Comes once for every stream that
+    // on_headers told of or submit_request() made, and for no other.
     virtual void on_closed(StreamId stream, std::uint32_t error_code) = 0;
     // write() took less than all before, and has room again.
     virtual void on_writable(StreamId stream) = 0;
@@ -76,10 +77,10 @@ class H2Session {
   // Appends what is to be sent, until `into` holds `soft_limit` bytes or there is nothing more.
   base::Result<void> pull(std::vector<std::byte>& into, std::size_t soft_limit);
   bool wants_to_send() const;
-  // True when neither side will send or receive any more (GOAWAY or error).
+  // True when neither side will send or receive any more (GOAWAY or error). Streams that are left get no on_closed.
   bool is_finished() const;
 
-  // Client only. EndStream::yes = a request without a body.
+  // Client only. EndStream::yes = a request without a body. cancelled: GOAWAY was sent or received.
   base::Result<StreamId> submit_request(const Headers& headers, EndStream end);
   // Server only, once a stream.
   base::Result<void> submit_response(StreamId stream, const Headers& headers, EndStream end);

@@ -156,5 +156,39 @@ TEST_CASE("RLY-02 a header section over the limit resets its stream, not the con
   pair.exchange();
   CHECK(pair.client.closed.contains(*stream));
   CHECK(pair.server.received.empty());
+  // Nor is the server told of the end of what it was not told of.
+  CHECK(pair.server.closed.empty());
   CHECK(pair.connect() > *stream);
+}
+
+TEST_CASE("a request that GOAWAY keeps from being sent fails instead of hanging") {
+  const Headers connect{{":method", "CONNECT"}, {":authority", "a.test:80"}};
+  Pair told;
+  told.connect();
+  told.server.session.shut_down();
+  told.exchange();
+  Pair idle;
+  idle.client.session.shut_down();
+  idle.exchange();
+  for (auto* pair : {&told, &idle}) {
+    const auto late = pair->client.session.submit_request(connect, EndStream::no);
+    REQUIRE_FALSE(late);
+    CHECK(late.error().code == base::Code::cancelled);
+  }
+}
+
+TEST_CASE("RLY-03 a stream that is reset twice before it was opened does not cost the others the connection") {
+  Pair pair;
+  const StreamId first = pair.connect();
+  const auto second =
+      pair.client.session.submit_request({{":method", "CONNECT"}, {":authority", "a.test:80"}}, EndStream::no);
+  REQUIRE(second);
+  pair.client.session.reset(*second, kCancel);
+  pair.client.session.reset(*second, kCancel);
+  pair.exchange();
+  pair.client.session.reset(*second, kCancel);
+  pair.exchange();
+  CHECK(pair.client.closed.at(*second) == kCancel);
+  CHECK_FALSE(pair.client.closed.contains(first));
+  CHECK(pair.connect() > *second);
 }
