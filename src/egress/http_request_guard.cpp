@@ -79,9 +79,9 @@ HttpRequestGuard::State HttpRequestGuard::feed(std::span<const std::byte> bytes,
     return state_;
   }
   pending_.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-  if (state_ == State::upgrade_asked)
-    return pending_.size() > kMaxHttpHeadBytes ? refuse("too much data before the upgrade") : state_;
   advance(forward);
+  if (state_ == State::upgrade_asked && pending_.size() > kMaxHttpHeadBytes)
+    return refuse("too much data before the upgrade");
   return state_;
 }
 
@@ -103,12 +103,14 @@ void HttpRequestGuard::forward_text(std::string_view text, std::vector<std::byte
   forward.insert(forward.end(), bytes.begin(), bytes.end());
 }
 
-// Cuts `pending_` up to and including `end` into `block`; false when it is not all there (or was refused).
+// Cuts `pending_` up to and including `end`, at most `limit` bytes, into `block`; false when it is not all there (or
+// was refused). The verdict does not depend on how much has arrived by when.
 bool HttpRequestGuard::take_line_block(std::size_t limit, std::string_view end, std::string& block) {
   const auto found = pending_.find(end, scanned_ - std::min(scanned_, end.size() - 1));
-  if (found == std::string::npos || found > limit) {
+  const bool whole = found != std::string::npos && found + end.size() <= limit;
+  if (!whole && pending_.size() >= limit) refuse("a head or line above the size limit");
+  if (!whole) {
     scanned_ = pending_.size();  // one-byte writes must not make it look at everything again each time
-    if (pending_.size() > limit) refuse("a head or line above the size limit");
     return false;
   }
   scanned_ = 0;

@@ -2,6 +2,7 @@
 #include "src/egress/connect_target.h"
 #include "src/egress/guest_text.h"
 #include "src/egress/http_request_guard.h"
+#include "src/egress/limits.h"
 
 #include <doctest/doctest.h>
 
@@ -189,5 +190,21 @@ TEST_SUITE("egress/parsers") {
     CHECK(base::as_text(out) == upgrade);
     // Not first: its answer could not be told from those before it.
     CHECK(pass("GET / HTTP/1.1\r\nHost: allowed.test\r\n\r\n" + upgrade, 1000).state == State::refused);
+  }
+
+  TEST_CASE("a request is judged alike however its bytes arrive, at the size limits too") {
+    const std::string chunked = "PUT / HTTP/1.1\r\nHost: allowed.test\r\nTransfer-Encoding: chunked\r\n\r\n";
+    const std::string upgrade =
+        "GET /ws HTTP/1.1\r\nHost: allowed.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    for (std::size_t size = egress::kMaxChunkLineBytes - 3; size <= egress::kMaxChunkLineBytes + 3; ++size) {
+      const std::string text = chunked + "1;" + std::string(size - 4, 'e') + "\r\nx\r\n0\r\n\r\n";
+      const auto whole = pass(text, text.size());
+      CHECK(whole.state == (size <= egress::kMaxChunkLineBytes ? State::checking : State::refused));
+      CHECK(pass(text, 1).state == whole.state);
+      CHECK(pass(text, 1).forwarded == whole.forwarded);
+    }
+    const std::string early = upgrade + std::string(egress::kMaxHttpHeadBytes + 1, 'x');
+    CHECK(pass(early, early.size()).state == State::refused);
+    CHECK(pass(early, 1).state == State::refused);
   }
 }
