@@ -1,6 +1,6 @@
 #include "src/git_gateway/advertisement_filter.h"
 
-#include "src/git_gateway/pkt_line.h"
+#include <algorithm>
 
 namespace cleanroom::git_gateway {
 
@@ -10,7 +10,16 @@ namespace {
 
 constexpr std::size_t kMaxCapabilities = 256;
 
-// "fetch=shallow wait-for-done packfile-uris" without the last word.
+base::Failure refuse(std::string_view what) {
+  return base::fail(base::Code::unavailable, "upstream_invalid", std::string(what));
+}
+
+// gitprotocol-v2 has no other characters in a capability.
+bool is_plain(std::string_view text) {
+  return std::none_of(text.begin(), text.end(), [](char c) { return (c >= 0 && c < 0x20) || c == 0x7f; });
+}
+
+// "fetch=shallow wait-for-done packfile-uris" without the last word, with or without a value.
 std::string without_word(std::string_view text, std::string_view word) {
   std::string out;
   const auto equals = text.find('=');
@@ -19,7 +28,8 @@ std::string without_word(std::string_view text, std::string_view word) {
   while (!rest.empty()) {
     const auto end = rest.find(' ');
     const auto value = rest.substr(0, end);
-    if (value != word && !value.empty()) out += (out.empty() ? "" : " ") + std::string(value);
+    if (value.substr(0, value.find('=')) != word && !value.empty())
+      out += (out.empty() ? "" : " ") + std::string(value);
     rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1);
   }
   return std::string(text.substr(0, equals)) + (out.empty() ? "" : "=" + out);
@@ -41,8 +51,7 @@ Result<void> AdvertisementFilter::feed(std::string_view bytes, std::string& out)
   while (!rest.empty() && phase_ != Phase::refs) {
     CR_ASSIGN(const auto packet, first_packet(rest));
     if (!packet) break;
-    const bool is_data = packet->kind == Packet::Kind::data;
-    CR_TRY(take(rest.substr(0, packet->size), packet_text(*packet), is_data, out));
+    CR_TRY(take(*packet, rest.substr(0, packet->size), out));
     rest.remove_prefix(packet->size);
   }
   if (phase_ == Phase::refs) {
@@ -53,28 +62,41 @@ Result<void> AdvertisementFilter::feed(std::string_view bytes, std::string& out)
   return {};
 }
 
-Result<void> AdvertisementFilter::take(std::string_view packet, std::string_view text, bool is_data, std::string& out) {
-  if (++packets_ > kMaxCapabilities)
-    return base::fail(base::Code::unavailable, "upstream_invalid", "upstream lists too many capabilities");
+Result<AdvertisementFilter::Phase> AdvertisementFilter::phase_after(const Packet& packet, std::string_view text) const {
+  const bool is_data = packet.kind == Packet::Kind::data;
+  if (phase_ == Phase::header) {
+    if (packet.kind != Packet::Kind::flush) return refuse("upstream's list of refs has a line where none belongs");
+    return Phase::version;
+  }
   if (phase_ == Phase::start) {
-    if (is_data && text == "version 2")
-      phase_ = Phase::capabilities;
-    else if (is_data && !text.starts_with("# service="))
-      phase_ = Phase::refs;
-    out += packet;
+    if (!is_data) return refuse("upstream's list of refs does not begin with a line");
+    if (text.starts_with("# service=")) return Phase::header;
+  }
+  if (!is_data || text.substr(0, text.find('\0')) != "version 2") return Phase::refs;
+  if (!is_plain(text)) return refuse("upstream's protocol version has characters that do not belong there");
+  return Phase::capabilities;
+}
+
+Result<void> AdvertisementFilter::take(const Packet& packet, std::string_view bytes, std::string& out) {
+  if (++packets_ > kMaxCapabilities) return refuse("upstream lists too many capabilities");
+  const auto text = packet_text(packet);
+  if (phase_ != Phase::capabilities) {
+    CR_ASSIGN(phase_, phase_after(packet, text));
+    out += bytes;
     return {};
   }
-  if (is_data && is_bundle_uri(text)) return {};
-  if (is_data && text.starts_with("fetch="))
-    out += data_packet(without_word(text, "packfile-uris") + "\n");
+  if (!is_plain(text)) return refuse("upstream's capabilities have characters that do not belong there");
+  if (is_bundle_uri(text)) return {};
+  if (text.starts_with("fetch="))
+    out += data_packet(without_word(text, "packfile-uris") + (text.size() < packet.payload.size() ? "\n" : ""));
   else
-    out += packet;
+    out += bytes;
   return {};
 }
 
 Result<void> AdvertisementFilter::finish() {
-  if (pending_.empty() && phase_ != Phase::start) return {};
-  return base::fail(base::Code::unavailable, "upstream_invalid", "upstream's list of refs is cut short");
+  if (pending_.empty() && (phase_ == Phase::capabilities || phase_ == Phase::refs)) return {};
+  return refuse("upstream's list of refs is cut short");
 }
 
 }  // namespace cleanroom::git_gateway

@@ -71,7 +71,9 @@ Result<void> read_route(std::string_view method, const gateway::RequestPath& pat
 }
 
 bool is_name(std::string_view segment) {
-  return !segment.empty() && segment.front() != '-' && std::all_of(segment.begin(), segment.end(), [](char c) {
+  // `...git` was a name in the path, and is none without its end.
+  if (segment.empty() || segment == "." || segment == ".." || segment.front() == '-') return false;
+  return std::all_of(segment.begin(), segment.end(), [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
            std::string_view("._-+~").find(c) != std::string_view::npos;
   });

@@ -99,6 +99,8 @@ TEST_CASE("GTW-01: a path that two readers could see differently is refused befo
                            "/git/github.com/acme/web%2",
                            "git/github.com/acme/web",
                            "/git/github.com/acme/-web",
+                           "/git/github.com/acme/..git",
+                           "/git/github.com/acme/...git",
                            "/git/github.com/acme/we b",
                            "/git/github.com/acme/web\xc3\xa9",
                            "/git/github.com/acme/web#frag"}) {
@@ -158,6 +160,25 @@ TEST_CASE("an advertisement of v2 loses what would lead to other hosts, at every
                                data_packet("object-format=sha1\n") + "0000";
   for (std::size_t step = 1; step <= input.size(); ++step)
     CHECK(filtered(input, step) == expected);
+}
+
+TEST_CASE("an advertisement that git could read in another way than we do is refused") {
+  using std::string_literals::operator""s;
+  const std::string service = data_packet("# service=git-upload-pack\n");
+  const std::string v2 = data_packet("version 2\n");
+  for (const auto& bad :
+       {service + data_packet("skipped by git\n") + "0000" + v2 + data_packet("bundle-uri\n"), service + "0004" + v2,
+        "0000" + v2, service + "0000" + data_packet("version 2\0x"s), v2 + data_packet("bundle-uri\0x"s),
+        v2 + data_packet("fetch=shallow\tpackfile-uris"), v2 + data_packet("fetch=a\npackfile-uris")}) {
+    CAPTURE(bad);
+    AdvertisementFilter filter;
+    std::string out;
+    const auto fed = filter.feed(bad, out);
+    REQUIRE_FALSE(fed);
+    CHECK(fed.error().reason == "upstream_invalid");
+  }
+  CHECK(filtered(v2 + data_packet("fetch=packfile-uris=x filter") + "0000", 1) ==
+        v2 + data_packet("fetch=filter") + "0000");
 }
 
 TEST_CASE("an advertisement of v0 passes as it is, whatever it is made of") {
