@@ -9,11 +9,11 @@ target_compile_definitions(cleanroom_settings INTERFACE CLEANROOM_VERSION="${PRO
 
 add_library(cleanroom_warnings INTERFACE)
 # missing-field-initializers: designated initialisers leave the defaults to the struct.
-# restrict: GCC 12 sees overlap in every optimised `"text" + std::string` (GCC bug 105651).
+# restrict (GCC alone has it): GCC 12 sees overlap in every optimised `"text" + std::string` (GCC bug 105651).
 target_compile_options(cleanroom_warnings INTERFACE
   -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wold-style-cast -Wnon-virtual-dtor -Woverloaded-virtual
   -Wundef
-  -Wno-missing-field-initializers -Wno-restrict -Wno-maybe-uninitialized
+  -Wno-missing-field-initializers $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict;-Wno-maybe-uninitialized>
   -Werror=switch-enum -Werror=unused-result -Werror=return-type)
 if(CLEANROOM_WERROR)
   target_compile_options(cleanroom_warnings INTERFACE -Werror)
