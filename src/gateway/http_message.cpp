@@ -40,7 +40,8 @@ struct MessageReader::Parser {
   explicit Parser(MessageKind kind)
       : either(kind == MessageKind::request ? Either(std::in_place_index<0>) : Either(std::in_place_index<1>)) {
     visit([](auto& parser) {
-      parser.header_limit(kMaxHeadBytes);
+      // Beast counts from where it last stopped, so this bounds one step; read_head() counts the whole head.
+      parser.header_limit(kMaxHeadBytes + 1);
       parser.body_limit(boost::none);  // the callers count: their limits differ
       parser.eager(false);
     });
@@ -61,6 +62,7 @@ void MessageReader::make_parser() {
 
 void MessageReader::next() {
   head_ = MessageHead();
+  head_bytes_ = 0;
   make_parser();
 }
 
@@ -128,13 +130,15 @@ Result<bool> MessageReader::read_head() {
     return parser.put(boost::asio::buffer(buffer_.data() + begin_, end_ - begin_), ec);
   });
   begin_ += used;
+  head_bytes_ += used;
   if (ec == http::error::need_more) {
-    if (end_ - begin_ >= kMaxHeadBytes) return base::fail(broken("its head is too large"));
+    if (head_bytes_ + (end_ - begin_) >= kMaxHeadBytes) return base::fail(broken("its head is too large"));
     return false;
   }
   if (ec) return base::fail(broken(ec.message()));
   const bool whole = parser_->visit([](auto& parser) -> bool { return parser.is_header_done(); });
   if (!whole) return false;
+  if (head_bytes_ > kMaxHeadBytes) return base::fail(broken("its head is too large"));
   head_ = parser_->visit([](auto& parser) -> MessageHead { return head_of(parser); });
   parser_->visit([](auto& parser) { parser.eager(true); });
   return true;

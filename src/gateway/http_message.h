@@ -66,6 +66,7 @@ class MessageReader {
   std::unique_ptr<Parser> parser_;
   MessageHead head_;
   std::vector<char> buffer_;
+  std::size_t head_bytes_ = 0;  // of this message's head, parsed
   std::size_t begin_ = 0;
   std::size_t end_ = 0;
 };
