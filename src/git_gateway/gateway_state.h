@@ -20,12 +20,19 @@ struct LfsObject {
   std::uint64_t size = 0;
 };
 
+class Mirrors;  // mirror.h
+
 struct GatewayState {
-  explicit GatewayState(GitGatewayParts p) : parts(std::move(p)) {}
+  explicit GatewayState(GitGatewayParts p);
+  ~GatewayState();
+  GatewayState(const GatewayState&) = delete;
+  GatewayState& operator=(const GatewayState&) = delete;
   GitGatewayParts parts;
   std::map<std::string, Place> moves;                               // by "host/repository" and spelling
   std::map<std::string, std::shared_ptr<const LfsObject>> objects;  // by "host/repository oid"
   std::set<std::pair<std::string, model::Reason>> denied;
+  std::unique_ptr<Mirrors> mirrors;  // null: off
+  bool closed = false;               // the GitGateway is gone, and what `parts` refers to may be
 };
 using StatePtr = std::shared_ptr<GatewayState>;
 
@@ -46,6 +53,7 @@ struct GitExchange {
   std::string address;
   std::string note;        // detail of the audit line
   std::string body_start;  // of a push: it names the refs
+  std::string cache;       // of the audit line
   base::Deadline started = base::SteadyClock::now();
 
   GatewayState& state() const { return *tunnel.state; }

@@ -4,6 +4,7 @@
 #include "src/egress/guest_text.h"
 #include "src/egress/limits.h"
 #include "src/git_gateway/gateway_state.h"
+#include "src/git_gateway/mirror.h"
 #include "src/git_gateway/pkt_line.h"
 
 #include <algorithm>
@@ -93,6 +94,7 @@ void record(const GitExchange& exchange, Reason reason, const std::string& detai
   event.rule = exchange.verdict.rule;
   event.path = exchange.git.repository_path();
   event.detail = detail.empty() ? exchange.note : detail;
+  event.cache = exchange.cache;
   if (exchange.lookup.grant) event.binding = exchange.lookup.grant->binding_id;
   event.duration_ms = static_cast<std::uint64_t>(
       std::chrono::duration_cast<std::chrono::milliseconds>(base::SteadyClock::now() - exchange.started).count());
@@ -199,9 +201,18 @@ Awaitable<void> serve_tunnel(StatePtr state, channel::H2Stream stream, std::uint
 
 }  // namespace
 
+GatewayState::GatewayState(GitGatewayParts p) : parts(std::move(p)) {
+  if (parts.mirrors && parts.pool != nullptr) mirrors = std::make_unique<Mirrors>(*parts.mirrors, *parts.pool);
+}
+
+GatewayState::~GatewayState() = default;
+
 GitGateway::GitGateway(GitGatewayParts parts) : state_(std::make_shared<GatewayState>(std::move(parts))) {}
 
-GitGateway::~GitGateway() = default;
+GitGateway::~GitGateway() {
+  state_->closed = true;
+  if (state_->mirrors) state_->mirrors->cancel();
+}
 
 egress::GatewayHandler GitGateway::handler() {
   return [state = state_](channel::H2Stream stream, std::uint64_t connection) {

@@ -9,7 +9,9 @@
 #include "src/gateway/upstream.h"
 #include "src/git_gateway/git_rules.h"
 
+#include <filesystem>
 #include <memory>
+#include <optional>
 
 namespace cleanroom::git_gateway {
 
@@ -25,17 +27,25 @@ struct GitDenial {
 };
 using GitDenialSink = std::function<void(const GitDenial&)>;
 
+// Copies of repositories on this host, which answer fetches that upstream has authorised.
+struct MirrorOptions {
+  std::filesystem::path directory;  // made when it is not there; this user's alone
+  std::uint64_t max_bytes = 0;      // of all of them
+};
+
 struct GitGatewayParts {
   GitRules rules;
   gateway::UpstreamContext upstream;
   credentials::Broker& broker;
   egress::AuditLog& audit;
   GitDenialSink on_denial;  // may be empty; must not block
+  std::optional<MirrorOptions> mirrors;
+  base::BlockingPool* pool = nullptr;  // for mirrors, and needed with them; outlives the GitGateway
 };
 
 class GitGateway {
  public:
-  // The references must outlive the handlers.
+  // The references must outlive the handlers. Its end cancels what the mirrors do in the background.
   explicit GitGateway(GitGatewayParts parts);
   ~GitGateway();
   GitGateway(const GitGateway&) = delete;

@@ -5,7 +5,9 @@
 #include "src/git_gateway/advertisement_filter.h"
 #include "src/git_gateway/gateway_state.h"
 #include "src/git_gateway/limits.h"
+#include "src/git_gateway/mirror.h"
 #include "src/git_gateway/pkt_line.h"
+#include "src/git_gateway/ref_scanner.h"
 
 namespace cleanroom::git_gateway {
 
@@ -122,12 +124,15 @@ std::string describe_push(std::string_view body) {
   return out;
 }
 
-Awaitable<Result<void>> stream_answer(GitExchange& exchange) {
+// `scanner` sees what passes; it may be null.
+Awaitable<Result<void>> stream_answer(GitExchange& exchange, RefScanner* scanner) {
   std::vector<std::byte> buffer(gateway::kIoBuffer);
   for (;;) {
     CR_CO_ASSIGN(const auto n, co_await exchange.tunnel.upstream->read_body(buffer));
     if (n == 0) break;
-    CR_CO_TRY(co_await exchange.http.write(std::span<const std::byte>(buffer).first(n)));
+    const auto piece = std::span<const std::byte>(buffer).first(n);
+    if (scanner != nullptr) scanner->feed(base::as_text(piece));
+    CR_CO_TRY(co_await exchange.http.write(piece));
   }
   exchange.tunnel.last_used = base::SteadyClock::now();
   co_return co_await exchange.http.finish();
@@ -144,23 +149,87 @@ Result<void> check_pack_request(const GitExchange& exchange) {
   return {};
 }
 
+bool is_gzip(const GitExchange& exchange) {
+  return exchange.http.request().field("content-encoding") == std::string_view("gzip");
+}
+
+// From guest to upstream and back. `body` is the request when it has been read already; else it streams.
+Awaitable<Result<void>> relay_pack(GitExchange& exchange, Place place, const std::string* body, RefScanner* scanner) {
+  Ask question{
+      .location = {.origin = place.origin, .target = place.target + "/" + std::string(service_of(exchange.git))}};
+  question.request.method = "POST";
+  question.request.fields =
+      upstream_fields(exchange.http.request(), fmt::format("application/x-{}-result", service_of(exchange.git)));
+  question.request.fields.push_back(
+      {"content-type", fmt::format("application/x-{}-request", service_of(exchange.git))});
+  if (is_gzip(exchange)) question.request.fields.push_back({"content-encoding", "gzip"});
+  question.body = body;
+  if (body == nullptr) question.guest_body_limit = exchange.git.push ? kMaxPushBytes : kMaxUploadPackRequest;
+  CR_CO_ASSIGN(const auto head, co_await ask(exchange, std::move(question)));
+  if (exchange.git.push) exchange.note = describe_push(exchange.body_start);
+  if (is_redirect(head.status)) co_return wrong_redirect("upstream redirects in the middle of an exchange");
+  CR_CO_TRY(check_answer(exchange, head, "result"));
+  auto answer = answer_of(head);
+  answer.content_length = head.content_length;
+  CR_CO_TRY(co_await exchange.http.respond(std::move(answer)));
+  co_return co_await stream_answer(exchange, scanner);
+}
+
+// The same with a mirror beside upstream: it may answer a fetch, and learns from what upstream answers.
+Awaitable<Result<void>> serve_mirrored_pack(GitExchange& exchange, Place place) {
+  auto& mirrors = *exchange.state().mirrors;
+  const auto key = mirror_key(exchange, place);
+  CR_CO_ASSIGN(const auto body, co_await exchange.http.read_whole_body(kMaxMirrorRequest));
+  const bool is_v2 = exchange.http.request().field("git-protocol") == std::string_view("version=2");
+  auto plain = is_gzip(exchange) ? gunzip(body, kMaxMirrorInflated) : Result<std::string>(body);
+  const auto request = plain ? parse_pack_request(*plain, is_v2) : PackRequest{};
+  const bool is_fetch = request.kind == PackRequest::Kind::fetch;
+  const bool may_serve = is_fetch && mirrors.may_serve(key, request.wants);
+  if (request.kind != PackRequest::Kind::list_refs) exchange.cache = may_serve ? "miss" : "bypass";
+  if (may_serve) {
+    CR_CO_ASSIGN(const bool served, co_await mirrors.serve(exchange, key, *plain));
+    if (served) {
+      exchange.cache = "hit";
+      co_return Result<void>{};
+    }
+  }
+  RefScanner scanner;
+  const bool lists = request.kind == PackRequest::Kind::list_refs;
+  auto relayed = co_await relay_pack(exchange, place, &body, lists ? &scanner : nullptr);
+  if (!relayed) {
+    if (relayed.error().code == Code::policy_denied) mirrors.forget(key);
+    co_return relayed;
+  }
+  if (lists) mirrors.remember(key, scanner.take());
+  if (may_serve) mirrors.refresh(exchange, co_await base::asio::this_coro::executor, key, request.wants);
+  co_return relayed;
+}
+
 }  // namespace
 
 Awaitable<Result<void>> serve_advertisement(GitExchange& exchange) {
   CR_CO_ASSIGN(const auto head, co_await find_refs(exchange));
-  CR_CO_TRY(check_answer(exchange, head, "advertisement"));
+  auto* const mirrors = exchange.git.push ? nullptr : exchange.state().mirrors.get();
+  const auto key = mirror_key(exchange, place_of(exchange));
+  auto fine = check_answer(exchange, head, "advertisement");
+  if (!fine && mirrors != nullptr) mirrors->forget(key);
+  CR_CO_TRY(std::move(fine));
   auto answer = answer_of(head);
   CR_CO_TRY(co_await exchange.http.respond(std::move(answer)));
   AdvertisementFilter filter;
+  RefScanner scanner;
   std::vector<std::byte> buffer(gateway::kIoBuffer);
   for (;;) {
     CR_CO_ASSIGN(const auto n, co_await exchange.tunnel.upstream->read_body(buffer));
     if (n == 0) break;
+    const auto piece = base::as_text(std::span<const std::byte>(buffer).first(n));
+    if (mirrors != nullptr) scanner.feed(piece);
     std::string out;
-    CR_CO_TRY(filter.feed(base::as_text(std::span<const std::byte>(buffer).first(n)), out));
+    CR_CO_TRY(filter.feed(piece, out));
     CR_CO_TRY(co_await exchange.http.write(base::as_bytes(out)));
   }
   CR_CO_TRY(filter.finish());
+  if (mirrors != nullptr && !filter.is_v2()) mirrors->remember(key, scanner.take());
   exchange.tunnel.last_used = base::SteadyClock::now();
   co_return co_await exchange.http.finish();
 }
@@ -169,24 +238,11 @@ Awaitable<Result<void>> serve_pack(GitExchange& exchange) {
   CR_CO_TRY(check_pack_request(exchange));
   const auto place = place_of(exchange);
   CR_CO_TRY(co_await authorise(exchange, place.origin, repository_at(place)));
-  Ask question{
-      .location = {.origin = place.origin, .target = place.target + "/" + std::string(service_of(exchange.git))}};
-  question.request.method = "POST";
-  question.request.fields =
-      upstream_fields(exchange.http.request(), fmt::format("application/x-{}-result", service_of(exchange.git)));
-  question.request.fields.push_back(
-      {"content-type", fmt::format("application/x-{}-request", service_of(exchange.git))});
-  if (exchange.http.request().field("content-encoding") == std::string_view("gzip"))
-    question.request.fields.push_back({"content-encoding", "gzip"});
-  question.guest_body_limit = exchange.git.push ? kMaxPushBytes : kMaxUploadPackRequest;
-  CR_CO_ASSIGN(const auto head, co_await ask(exchange, std::move(question)));
-  if (exchange.git.push) exchange.note = describe_push(exchange.body_start);
-  if (is_redirect(head.status)) co_return wrong_redirect("upstream redirects in the middle of an exchange");
-  CR_CO_TRY(check_answer(exchange, head, "result"));
-  auto answer = answer_of(head);
-  answer.content_length = head.content_length;
-  CR_CO_TRY(co_await exchange.http.respond(std::move(answer)));
-  co_return co_await stream_answer(exchange);
+  const auto& head = exchange.http.request();
+  const bool small = head.content_length && *head.content_length <= kMaxMirrorRequest;
+  if (exchange.state().mirrors && !exchange.git.push && small) co_return co_await serve_mirrored_pack(exchange, place);
+  if (exchange.state().mirrors && !exchange.git.push) exchange.cache = "bypass";
+  co_return co_await relay_pack(exchange, place, nullptr, nullptr);
 }
 
 }  // namespace cleanroom::git_gateway

@@ -60,6 +60,10 @@ base::Result<OperatorConfig> load_operator_config(const OperatorPaths& paths, ba
   config.audit = decode_audit(root["audit"], file->document, report);
   config.qemu = decode_qemu(root["backends"]["qemu"], file->document, report);
   config.gateway_ca_file = absolute_path(root["gateway"]["ca_file"], file->document, report);
+  const auto mirror = root["git_mirror"];
+  config.git_mirror = {.enable = mirror["enable"].boolean(false),
+                       .max_gib = mirror["max_gib"].integer<std::uint64_t>().value_or(config.git_mirror.max_gib),
+                       .directory = absolute_path(mirror["directory"], file->document, report)};
   if (report.has_errors()) return base::fail(operator_file_error(file->path, report));
   return config;
 }

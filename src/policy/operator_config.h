@@ -52,6 +52,12 @@ struct AuditConfig {
   bool required = false;       // no job starts without it
 };
 
+struct GitMirrorConfig {
+  bool enable = false;
+  std::uint64_t max_gib = 20;
+  std::optional<std::filesystem::path> directory;  // absolute; nullopt: the default
+};
+
 struct OperatorConfig {
   std::optional<std::filesystem::path> file;  // nullopt: no file, all defaults
   std::string default_backend = "auto";       // auto | qemu
@@ -61,6 +67,7 @@ struct OperatorConfig {
   QemuConfig qemu;
   // PEM: authorities that the gateway's upstreams may be certified by, besides this host's. Absolute.
   std::optional<std::filesystem::path> gateway_ca_file;
+  GitMirrorConfig git_mirror;
 };
 
 // config_insecure: owner neither root nor the running user, or group/world-writable (the file or its directory), or

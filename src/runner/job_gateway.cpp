@@ -5,6 +5,7 @@
 #include "src/runner/go_duration.h"
 
 #include <algorithm>
+#include <cstdlib>
 
 namespace cleanroom::runner {
 
@@ -12,6 +13,7 @@ using base::Result;
 
 namespace {
 
+constexpr const char* kMirrors = "cleanroom/git-mirrors";
 constexpr std::uint64_t kMaxGivenGitSettings = 10'000;
 
 std::set<std::string> bound_hosts(const credentials::Bindings& bindings) {
@@ -22,6 +24,27 @@ std::set<std::string> bound_hosts(const credentials::Bindings& bindings) {
       hosts.insert(binding.host.text());
   }
   return hosts;
+}
+
+// Git obeys the configuration of a repository, so a mirror may lie only where the operator says. Under Buildkite that
+// is not what HOME and XDG_* say: a pipeline's `env:` may have set them.
+Result<std::optional<git_gateway::MirrorOptions>> mirror_options(const policy::GitMirrorConfig& config) {
+  if (!config.enable) return std::nullopt;
+  git_gateway::MirrorOptions options{.max_bytes = config.max_gib << 30U};
+  const char* const buildkite = std::getenv("BUILDKITE");
+  const char* const cache = std::getenv("XDG_CACHE_HOME");
+  const bool under_buildkite = buildkite != nullptr && std::string_view(buildkite) == "true";
+  if (config.directory) {
+    options.directory = *config.directory;
+  } else if (!under_buildkite && cache != nullptr && cache[0] == '/') {
+    options.directory = std::filesystem::path(cache) / kMirrors;
+  } else if (const auto home = policy::operator_home(); home.is_absolute()) {
+    options.directory = home / ".cache" / kMirrors;
+  } else {
+    return base::fail(base::Code::failed_precondition, "config_invalid",
+                      "cannot tell where to keep git mirrors: there is no home directory");
+  }
+  return options;
 }
 
 }  // namespace
@@ -44,6 +67,7 @@ Result<std::unique_ptr<JobGateway>> JobGateway::create(const Admission& admissio
   auto hosts = rules.rewritten_hosts(bound_hosts(admission.bindings));
   if (hosts.empty()) return std::unique_ptr<JobGateway>();
   CR_ASSIGN(auto tls, gateway::make_tls_context({.extra_bundle = admission.operator_config.gateway_ca_file}));
+  CR_ASSIGN(auto mirrors, mirror_options(admission.operator_config.git_mirror));
   credentials::Broker broker(admission.bindings, request.identity, pool, {.secrets = values.secrets});
   std::unique_ptr<JobGateway> made(new JobGateway(std::move(broker), std::move(hosts)));
   auto upstream_rules = rules.upstream_rules(admission.limits.private_cidrs);
@@ -52,7 +76,9 @@ Result<std::unique_ptr<JobGateway>> JobGateway::create(const Admission& admissio
       .upstream = {.rules = std::move(upstream_rules), .resolver = resolver, .dialer = dialer, .tls = std::move(tls)},
       .broker = made->broker_,
       .audit = audit,
-      .on_denial = std::move(on_denial)});
+      .on_denial = std::move(on_denial),
+      .mirrors = std::move(mirrors),
+      .pool = &pool});
   return made;
 }
 
