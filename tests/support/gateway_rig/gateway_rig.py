@@ -15,12 +15,12 @@ LIMIT = 60
 class Farm:
     """tests/support/farm/upstream_farm with the listeners of `spec`."""
 
-    def __init__(self, folder, spec):
+    def __init__(self, folder, spec, lifetime=600):
         self.folder = folder
         folder.mkdir()
         (folder / "spec.json").write_text(json.dumps(spec))
         self.process = subprocess.Popen(
-            [SOURCE / "tests/support/farm/upstream_farm", "--dir", folder, "--spec", folder / "spec.json", "--lifetime", "600"],
+            [SOURCE / "tests/support/farm/upstream_farm", "--dir", folder, "--spec", folder / "spec.json", "--lifetime", str(lifetime)],
             stdout=subprocess.PIPE, text=True)
         ready = self.process.stdout.readline()
         assert ready.startswith("ready "), ready
