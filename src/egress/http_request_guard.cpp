@@ -69,6 +69,7 @@ struct HttpRequestGuard::Head {
 HttpRequestGuard::State HttpRequestGuard::refuse(std::string_view problem) {
   if (state_ != State::refused) problem_ = problem;
   pending_.clear();
+  begin_ = 0;
   return state_ = State::refused;
 }
 
@@ -103,29 +104,52 @@ void HttpRequestGuard::forward_text(std::string_view text, std::vector<std::byte
   forward.insert(forward.end(), bytes.begin(), bytes.end());
 }
 
-// Cuts `pending_` up to and including `end`, at most `limit` bytes, into `block`; false when it is not all there (or
+// Takes what is unread up to and including `end`, at most `limit` bytes, as `block`; false when it is not all there (or
 // was refused). The verdict does not depend on how much has arrived by when.
 bool HttpRequestGuard::take_line_block(std::size_t limit, std::string_view end, std::string& block) {
-  const auto found = pending_.find(end, scanned_ - std::min(scanned_, end.size() - 1));
-  const bool whole = found != std::string::npos && found + end.size() <= limit;
-  if (!whole && pending_.size() >= limit) refuse("a head or line above the size limit");
+  const auto text = unread();
+  const auto found = text.find(end, scanned_ - std::min(scanned_, end.size() - 1));
+  const bool whole = found != std::string_view::npos && found + end.size() <= limit;
+  if (!whole && text.size() >= limit) {
+    refuse("a head or line above the size limit");
+    return false;
+  }
   if (!whole) {
-    scanned_ = pending_.size();  // one-byte writes must not make it look at everything again each time
+    scanned_ = text.size();  // one-byte writes must not make it look at everything again each time
     return false;
   }
   scanned_ = 0;
-  block = pending_.substr(0, found + end.size());
-  pending_.erase(0, block.size());
+  block = text.substr(0, found + end.size());
+  begin_ += block.size();
+  return true;
+}
+
+// False when the line end is not all there, or something else is (refused).
+bool HttpRequestGuard::take_crlf(std::string_view problem, std::vector<std::byte>& forward) {
+  const auto text = unread();
+  if (text.size() < kCrlf.size() && text[0] == '\r') return false;
+  if (!text.starts_with(kCrlf)) {
+    refuse(problem);
+    return false;
+  }
+  forward_text(kCrlf, forward);
+  begin_ += kCrlf.size();
   return true;
 }
 
 void HttpRequestGuard::advance(std::vector<std::byte>& forward) {
+  judge_pending(forward);
+  pending_.erase(0, begin_);
+  begin_ = 0;
+}
+
+void HttpRequestGuard::judge_pending(std::vector<std::byte>& forward) {
   std::string block;
-  while (state_ == State::checking && !pending_.empty()) {
+  while (state_ == State::checking && !unread().empty()) {
     switch (phase_) {
       case Phase::head:
         // An empty line first, or a bare LF, is where two parsers part.
-        if (pending_[0] == '\r' || pending_[0] == '\n') {
+        if (unread()[0] == '\r' || unread()[0] == '\n') {
           refuse("an empty line before a request");
           return;
         }
@@ -141,27 +165,12 @@ void HttpRequestGuard::advance(std::vector<std::byte>& forward) {
         read_chunk_size(block, forward);
         break;
       case Phase::chunk_end:
-        if (pending_.size() < kCrlf.size()) {
-          if (pending_[0] != '\r') refuse("a chunk longer than it said");
-          return;
-        }
-        if (!pending_.starts_with(kCrlf)) {
-          refuse("a chunk longer than it said");
-          return;
-        }
-        forward_text(kCrlf, forward);
-        pending_.erase(0, kCrlf.size());
+        if (!take_crlf("a chunk longer than it said", forward)) return;
         phase_ = Phase::chunk_size;
         break;
       case Phase::trailers:
         // No client needs trailers here, and servers differ about them.
-        if (pending_.size() < kCrlf.size() && pending_[0] == '\r') return;
-        if (!pending_.starts_with(kCrlf)) {
-          refuse("trailers after a chunked body");
-          return;
-        }
-        forward_text(kCrlf, forward);
-        pending_.erase(0, kCrlf.size());
+        if (!take_crlf("trailers after a chunked body", forward)) return;
         phase_ = Phase::head;
         break;
     }
@@ -169,9 +178,9 @@ void HttpRequestGuard::advance(std::vector<std::byte>& forward) {
 }
 
 void HttpRequestGuard::forward_body(std::vector<std::byte>& forward) {
-  const auto size = static_cast<std::size_t>(std::min<std::uint64_t>(body_left_, pending_.size()));
-  forward_text(std::string_view(pending_).substr(0, size), forward);
-  pending_.erase(0, size);
+  const auto size = static_cast<std::size_t>(std::min<std::uint64_t>(body_left_, unread().size()));
+  forward_text(unread().substr(0, size), forward);
+  begin_ += size;
   body_left_ -= size;
   if (body_left_ == 0) phase_ = phase_ == Phase::body ? Phase::head : Phase::chunk_end;
 }

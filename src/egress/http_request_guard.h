@@ -43,6 +43,9 @@ class HttpRequestGuard {
 
   State refuse(std::string_view problem);
   void advance(std::vector<std::byte>& forward);
+  void judge_pending(std::vector<std::byte>& forward);
+  std::string_view unread() const { return std::string_view(pending_).substr(begin_); }
+  bool take_crlf(std::string_view problem, std::vector<std::byte>& forward);
   bool take_line_block(std::size_t limit, std::string_view end, std::string& block);
   void forward_text(std::string_view text, std::vector<std::byte>& forward);
   void forward_body(std::vector<std::byte>& forward);
@@ -57,8 +60,9 @@ class HttpRequestGuard {
   std::uint16_t port_;
   State state_ = State::checking;
   Phase phase_ = Phase::head;
-  std::string pending_;          // received, not yet judged
-  std::size_t scanned_ = 0;      // of pending_, without the end of a head or line
+  std::string pending_;          // received
+  std::size_t begin_ = 0;        // of pending_, judged already: cut off once a feed, for a chunk may be a byte long
+  std::size_t scanned_ = 0;      // of unread(), without the end of a head or line
   std::uint64_t body_left_ = 0;  // of the body or the current chunk
   std::uint64_t requests_ = 0;
   std::string problem_;
