@@ -67,6 +67,7 @@ class MessageReader {
   MessageHead head_;
   std::vector<char> buffer_;
   std::size_t head_bytes_ = 0;  // of this message's head, parsed
+  bool body_begun_ = false;
   std::size_t begin_ = 0;
   std::size_t end_ = 0;
 };
