@@ -10,6 +10,9 @@
 #include <boost/asio/ssl/host_name_verification.hpp>
 #include <boost/asio/write.hpp>
 #include <openssl/ssl.h>
+#include <sys/socket.h>
+
+#include <cerrno>
 
 namespace cleanroom::gateway {
 
@@ -193,8 +196,12 @@ Awaitable<Result<std::size_t>> UpstreamConnection::read_body(std::span<std::byte
   }
 }
 
-bool UpstreamConnection::is_reusable() const {
-  return !spoiled_ && reader_.is_done() && !reader_.has_input() && reader_.head().keep_alive;
+bool UpstreamConnection::is_reusable() {
+  if (spoiled_ || !reader_.is_done() || reader_.has_input() || !reader_.head().keep_alive) return false;
+  // Bytes that nobody asked for may wait in the kernel, too, or its end: the next answer must not be read from them.
+  char byte = 0;
+  const auto waiting = ::recv(stream_.next_layer().native_handle(), &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+  return waiting < 0 && (errno == EAGAIN || errno == EWOULDBLOCK) && SSL_pending(stream_.native_handle()) == 0;
 }
 
 Awaitable<Result<std::string>> read_whole_body(UpstreamConnection& connection, std::size_t limit) {

@@ -54,7 +54,7 @@ class UpstreamConnection {
   // 0 at the end. An answer cut short is an error.
   base::Awaitable<base::Result<std::size_t>> read_body(std::span<std::byte> into);
   // The answer was read whole and nothing is left over: another request may follow.
-  bool is_reusable() const;
+  bool is_reusable();
 
  private:
   using Stream = boost::asio::ssl::stream<egress::TcpSocket>;
