@@ -24,8 +24,9 @@ namespace {
 constexpr std::uint16_t kGatewayPort = 80;
 constexpr auto kCloseLimit = std::chrono::seconds(5);
 
+// RFC 9112 section 8: a request whose body ends early is incomplete.
 base::Failure guest_left() {
-  return base::fail(Code::unavailable, "the guest ended the connection");
+  return base::fail(Code::invalid_input, "gateway_request_invalid", "the request ends before its body does");
 }
 
 }  // namespace
@@ -191,7 +192,8 @@ Awaitable<Next> next_request(Connection& connection) {
   for (;;) {
     const auto whole = connection.reader.read_head();
     if (!whole) co_return Next::malformed;
-    if (*whole) co_return Next::request;
+    // The guard lets one pass, for servers that can switch.
+    if (*whole) co_return connection.reader.head().field("upgrade") == "" ? Next::request : Next::malformed;
     const auto more = co_await connection.more_input();
     if (!more) co_return more.error().code == Code::invalid_input ? Next::malformed : Next::over;
     if (!*more) co_return Next::over;
