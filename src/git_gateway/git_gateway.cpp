@@ -131,7 +131,9 @@ Awaitable<void> refuse(GitExchange& exchange, base::Error error) {
   // Half an answer cannot become a refusal any more; not finishing it is what the guest sees.
   if (!exchange.http.has_responded()) {
     const auto shown = exchange.verdict.allowed ? std::string(hint_of(reason)) : exchange.verdict.detail;
-    const bool in_protocol = exchange.git.route == GitRoute::pack && !exchange.git.push;
+    // What sends broken HTTP is not git, and a proxy in front of git may know a 400.
+    const bool in_protocol =
+        exchange.git.route == GitRoute::pack && !exchange.git.push && reason != Reason::gateway_request_invalid;
     (void)co_await say_refused(exchange.http, in_protocol, reason, guest_message(exchange.name(), reason, shown));
   }
   record(exchange, reason, error.describe());
@@ -180,6 +182,8 @@ Awaitable<void> handle(Tunnel& tunnel, gateway::HttpExchange& http) {
     record(exchange, Reason::allowed, "");
   else
     co_await refuse(exchange, std::move(served).error());
+  // Half a request, or an answer that nobody read on: upstream need not wait for the guest to end the tunnel.
+  if (tunnel.upstream && !tunnel.upstream->is_reusable()) tunnel.upstream.reset();
 }
 
 Awaitable<void> serve_tunnel(StatePtr state, channel::H2Stream stream, std::uint64_t connection) {

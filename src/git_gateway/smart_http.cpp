@@ -43,8 +43,9 @@ Result<Place> follow(const GitExchange& exchange, const gateway::Location& from,
   const auto suffix = advertisement_suffix(exchange.git);
   if (!to.target.ends_with(suffix)) return wrong_redirect("upstream redirects to something that is no repository");
   Place place{.origin = to.origin, .target = to.target.substr(0, to.target.size() - suffix.size())};
-  CR_ASSIGN(const auto path, gateway::parse_request_path(place.target));
-  if (path.text() != place.target || !path.query.empty()) return wrong_redirect("upstream redirects to an odd path");
+  const auto path = gateway::parse_request_path(place.target);
+  if (!path || path->text() != place.target || !path->query.empty())
+    return wrong_redirect("upstream redirects to an odd path");
   if (place.origin.port != gateway::kHttpsPort) return wrong_redirect("upstream redirects to another port");
   const auto operation = exchange.git.push ? GitOperation::push : GitOperation::read;
   const auto verdict = exchange.state().parts.rules.judge(place.origin.host, repository_at(place), operation);
