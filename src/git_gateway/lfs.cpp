@@ -180,7 +180,12 @@ Awaitable<Result<MessageHead>> find_object(GitExchange& exchange, const LfsObjec
   co_return base::fail(Code::policy_denied, "redirect_denied", "upstream redirects an LFS object too often");
 }
 
+gateway::Answer object_answer(std::uint64_t size) {
+  return {.status = 200, .fields = {{"content-type", "application/octet-stream"}}, .content_length = size};
+}
+
 // The last piece is held back until all of it has the right hash: a guest never has a whole object that is not the one.
+// The head goes out with the first piece, for an object of no bytes is whole with it.
 Awaitable<Result<void>> stream_verified(GitExchange& exchange, std::uint64_t size) {
   base::Sha256 hash;
   std::uint64_t received = 0;
@@ -193,11 +198,19 @@ Awaitable<Result<void>> stream_verified(GitExchange& exchange, std::uint64_t siz
     if (received > size) co_return bad_answer("an LFS object is larger than announced");
     const auto piece = std::span<const std::byte>(buffer).first(n);
     hash.update(piece);
+    if (!exchange.http.has_responded()) {
+      auto answer = object_answer(size);
+      CR_CO_TRY(co_await exchange.http.respond(std::move(answer)));
+    }
     CR_CO_TRY(co_await exchange.http.write(held));
     held.assign(piece.begin(), piece.end());
   }
   if (received != size || hash.finish_hex() != exchange.git.oid)
     co_return bad_answer("an LFS object does not have the hash that names it");
+  if (!exchange.http.has_responded()) {
+    auto answer = object_answer(size);
+    CR_CO_TRY(co_await exchange.http.respond(std::move(answer)));
+  }
   CR_CO_TRY(co_await exchange.http.write(held));
   co_return co_await exchange.http.finish();
 }
@@ -236,11 +249,7 @@ Awaitable<Result<void>> serve_lfs_object(GitExchange& exchange) {
   const auto object = found->second;
   CR_CO_ASSIGN(const auto head, co_await find_object(exchange, *object));
   if (head.status != 200) co_return base::fail(refused_by_upstream(exchange, head.status));
-  const auto size = object->size;
-  gateway::Answer answer{
-      .status = 200, .fields = {{"content-type", "application/octet-stream"}}, .content_length = size};
-  CR_CO_TRY(co_await exchange.http.respond(std::move(answer)));
-  co_return co_await stream_verified(exchange, size);
+  co_return co_await stream_verified(exchange, object->size);
 }
 
 }  // namespace cleanroom::git_gateway
