@@ -1,6 +1,7 @@
 """What a route of the farm answers: one function for each mode, (request, options). It returns True when the connection may go on.
 
-Options are the route's own fields, or the query of /_farm/MODE?name=value.
+Options are the route's own fields, or the query of /_farm/MODE?name=value. `type`, where a mode sends a body of its own: the
+Content-Type.
 """
 import base64
 import json
@@ -13,6 +14,15 @@ import zlib
 from exchange import CHUNK, head, respond
 
 OK = b"HTTP/1.1 200 OK\r\n"
+
+
+def typed(options):
+    return [("Content-Type", options["type"])] if "type" in options else []
+
+
+def start(options):
+    """The status line, and Content-Type, of an answer whose rest is written by hand."""
+    return OK + b"".join(f"{name}: {value}\r\n".encode() for name, value in typed(options))
 
 
 def echo(request, _options):
@@ -109,6 +119,32 @@ def git(request, options):
     return True
 
 
+def lfs(request, options):
+    """An LFS server (git-lfs docs/api). A batch answers for `objects` ({oid: {...}}, 404 for others), a GET of .../OID with its bytes.
+
+    Of an object: `file`; `href`, where {oid} stands for its name; `header`; `size`, when another one than the file's is to be said.
+    """
+    objects = options["objects"]
+    if request.method == "GET":
+        found = objects.get(request.path.rsplit("/", 1)[1])
+        respond(request, 200 if found else 404, pathlib.Path(found["file"]).read_bytes() if found else b"")
+        return True
+    request.drain()
+    told = []
+    for asked in json.loads(request.start)["objects"]:
+        found = objects.get(asked["oid"])
+        entry = {"oid": asked["oid"], "size": asked["size"]}
+        if found:
+            entry["size"] = found.get("size", pathlib.Path(found["file"]).stat().st_size)
+            entry["actions"] = {"download": {"href": found["href"].replace("{oid}", asked["oid"]), "header": found.get("header", {})}}
+        else:
+            entry["error"] = {"code": 404, "message": "no such object"}
+        told.append(entry)
+    answer = json.dumps({"transfer": "basic", "objects": told}).encode()
+    respond(request, 200, answer, [("Content-Type", "application/vnd.git-lfs+json")])
+    return True
+
+
 def hang(request, options):
     """No answer for `seconds` (600), then the end."""
     request.drain()
@@ -120,18 +156,27 @@ def slow(request, options):
     """`size` (100) bytes of body, one every `interval` (1) seconds."""
     request.drain()
     size = int(options.get("size", 100))
-    request.connection.send(head(200, [("Content-Length", size)]))
+    request.connection.send(head(200, [("Content-Length", size), *typed(options)]))
     for _ in range(size):
         request.connection.send(b".")
         request.connection.pause(float(options.get("interval", 1)))
     return True
 
 
+def slow_head(request, options):
+    """An answer's head, one byte every `interval` (1) seconds, that does not end before `size` (600) bytes."""
+    request.drain()
+    for byte in OK + b"X-Slow: " + b"x" * int(options.get("size", 600)) + b"\r\n\r\n":
+        request.connection.send(bytes([byte]))
+        request.connection.pause(float(options.get("interval", 1)))
+    return False
+
+
 def reset(request, options):
     """A TCP reset after `after` bytes of a longer answer; without `after`, before any."""
     request.drain()
     if "after" in options:
-        request.connection.send(head(200, [("Content-Length", int(options["after"]) + 1000)]) + b"." * int(options["after"]))
+        request.connection.send(head(200, [("Content-Length", int(options["after"]) + 1000), *typed(options)]) + b"." * int(options["after"]))
     request.connection.reset()
 
 
@@ -149,14 +194,20 @@ def gzip_bomb(request, options):
 def short_body(request, options):
     """`size` (1000) bytes are promised, `sent` (500) come, then an orderly end."""
     request.drain()
-    request.connection.send(head(200, [("Content-Length", int(options.get("size", 1000)))]) + b"." * int(options.get("sent", 500)))
+    request.connection.send(head(200, [("Content-Length", int(options.get("size", 1000))), *typed(options)]) + b"." * int(options.get("sent", 500)))
     return False
 
 
-def two_responses(request, _options):
-    """Two answers to one request, in one write."""
+def two_responses(request, options):
+    """Two answers to one request, in one write; with `apart`, in two, the second when that many seconds have passed."""
     request.drain()
-    request.connection.send(head(200, [("Content-Length", 5)]) + b"first" + head(200, [("Content-Length", 6)]) + b"second")
+    first = head(200, [("Content-Length", 5), *typed(options)]) + b"first"
+    second = head(200, [("Content-Length", 6), *typed(options)]) + b"second"
+    if "apart" in options:
+        request.connection.send(first)
+        request.connection.pause(float(options["apart"]))
+        first = b""
+    request.connection.send(first + second)
     return True
 
 
@@ -200,21 +251,21 @@ BAD_HEADERS = {
 def wrong_length(request, options):
     """`kind`: one of WRONG_LENGTH."""
     request.drain()
-    request.connection.send(OK + WRONG_LENGTH[options["kind"]])
+    request.connection.send(start(options) + WRONG_LENGTH[options["kind"]])
     return False
 
 
 def bad_chunks(request, options):
     """`kind`: one of BAD_CHUNKS."""
     request.drain()
-    request.connection.send(OK + b"Transfer-Encoding: chunked\r\n\r\n" + BAD_CHUNKS[options["kind"]])
+    request.connection.send(start(options) + b"Transfer-Encoding: chunked\r\n\r\n" + BAD_CHUNKS[options["kind"]])
     return False
 
 
 def bad_headers(request, options):
     """`kind`: one of BAD_HEADERS."""
     request.drain()
-    request.connection.send(BAD_HEADERS[options["kind"]])
+    request.connection.send(BAD_HEADERS[options["kind"]].replace(OK, start(options)))
     return False
 
 
@@ -227,5 +278,5 @@ def raw(request, options):
 
 
 MODES = {name.rstrip("_").replace("_", "-"): function for name, function in list(globals().items()) if function in (
-    echo, status, redirect, bytes_, files, git, hang, slow, reset, gzip_bomb, short_body, two_responses, wrong_length, bad_chunks,
+    echo, status, redirect, bytes_, files, git, lfs, hang, slow, slow_head, reset, gzip_bomb, short_body, two_responses, wrong_length, bad_chunks,
     bad_headers, raw)}
