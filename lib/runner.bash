@@ -52,7 +52,7 @@ cleanroom_find_runner() {
 # set anew; the rest is what the job's variables are taken from.
 cleanroom_clean_environment() {
   local name
-  for name in "${!CLEANROOM_@}" "${!XDG_@}" "${!LD_@}" "${!MALLOC_@}" "${!OPENSSL_@}" "${!SSL_@}" "${!RES_@}" LOCALDOMAIN BASH_ENV ENV GCONV_PATH GLIBC_TUNABLES LOCPATH \
+  for name in "${!CLEANROOM_@}" "${!XDG_@}" "${!LD_@}" "${!MALLOC_@}" "${!OPENSSL_@}" "${!SSL_@}" "${!RES_@}" "${!RESOLV_@}" LOCALDOMAIN BASH_ENV ENV GCONV_PATH GLIBC_TUNABLES LOCPATH \
     NLSPATH HOSTALIASES GETCONF_DIR QEMU_LD_PREFIX TMPDIR; do
     unset -v "$name"
   done
