@@ -66,6 +66,9 @@ void check_features(const PolicyValues& values, const CeilingLimits& limits, std
     out.push_back({"sandbox.services.docker.required", "services.docker is not allowed"});
   }
   for (const auto& rule : values.git) {
+    const auto asked = HostPattern::parse(rule.host, PatternUse::allow);
+    if (!asked || (limits.hosts && !any_covers(*limits.hosts, *asked)))
+      out.push_back({"git.allow", fmt::format("'{}' is not within network.hosts", rule.host)});
     if (rule.push && !limits.git_push) {
       out.push_back({"git.allow", fmt::format("push to '{}' is asked for, git.push is not allowed", rule.host)});
     }

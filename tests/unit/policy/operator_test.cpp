@@ -205,6 +205,17 @@ TEST_SUITE("policy/ceiling") {
     }
   }
 
+  TEST_CASE("POL-06 a git host is held to the ceiling's hosts as a network rule is") {
+    CeilingLimits limits;
+    limits.hosts = {"*.corp.example.com"};
+    const auto git = [](const char* host) {
+      return std::string("version: 1\ngit: {allow: [{host: ") + host + ", repositories: [a/b]}]}\n";
+    };
+    CHECK(conflict_of(git("git.corp.example.com"), limits).empty());
+    CHECK(conflict_of(git("evil.example.net"), limits) == "git.allow");
+    CHECK(conflict_of(git("evil.example.net")).empty());
+  }
+
   TEST_CASE("hosts and private ranges of a ceiling cover what lies within them") {
     CeilingLimits limits;
     limits.hosts = {"*.example.com", "api.test.org", "1.1.0.0/16"};
