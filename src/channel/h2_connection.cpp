@@ -305,10 +305,13 @@ void H2Connection::on_end(StreamId stream) {
 void H2Connection::on_closed(StreamId stream, std::uint32_t error_code) {
   const auto found = streams_.find(stream);
   if (found == streams_.end()) return;
-  found->second->closed = true;
-  found->second->error_code = error_code;
-  found->second->wake_all();
+  const auto state = found->second;
+  state->closed = true;
+  state->error_code = error_code;
+  state->wake_all();
   streams_.erase(found);
+  // A request that was reset before anybody took it is nobody's: what waits here is never more than what may be open.
+  std::erase(accepted_, state);
 }
 
 void H2Connection::on_writable(StreamId stream) {

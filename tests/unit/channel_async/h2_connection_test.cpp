@@ -130,6 +130,34 @@ TEST_SUITE("channel/h2_connection") {
     CHECK(written_to_stalled <= limits.stream_window + limits.send_buffer);
   }
 
+  TEST_CASE("RLY-05 requests that were reset before anybody took them are not kept") {
+    Pair pair;
+    pair.spawn([](Pair& p) -> Awaitable<void> {
+      for (int i = 0; i < 500; ++i) {
+        auto stream = p.client->request(connect_headers("gone.test:443"), EndStream::no);
+        REQUIRE(stream);
+        stream->reset(kCancel);
+      }
+      auto last = p.client->request(connect_headers("last.test:443"), EndStream::no);
+      REQUIRE(last);
+      // What the server has of the dead ones goes with their resets, which arrive before this.
+      const Headers ok{{":status", "200"}};
+      for (;;) {
+        auto taken = co_await p.server->accept();
+        REQUIRE(taken);
+        if (*find_header(taken->headers(), ":authority") == "last.test:443") {
+          CHECK(taken->respond(ok, EndStream::no));
+          CHECK(co_await last->response());
+          break;
+        }
+        ++p.finished;
+      }
+      CHECK(p.finished < 10);
+      p.context.stop();
+    }(pair));
+    pair.run();
+  }
+
   TEST_CASE("a program that aborts thousands of connections keeps its network") {
     Pair pair;
     pair.spawn([](Pair& p) -> Awaitable<void> {
