@@ -140,21 +140,21 @@ Awaitable<Result<void>> HttpExchange::respond(Answer answer) {
 }
 
 Awaitable<Result<void>> HttpExchange::write(std::span<const std::byte> bytes) {
-  if (bytes.empty()) co_return Result<void>{};
+  left_ -= std::min<std::uint64_t>(left_, bytes.size());
+  if (bytes.empty() || request().method == "HEAD") co_return Result<void>{};
   std::string frame;
   frame.reserve(bytes.size() + 32);
   if (chunked_) frame = fmt::format("{:x}\r\n", bytes.size());
   frame += base::as_text(bytes);
   if (chunked_) frame += "\r\n";
   bytes_down_ += bytes.size();
-  left_ -= std::min<std::uint64_t>(left_, bytes.size());
   co_return co_await send(std::move(frame));
 }
 
 Awaitable<Result<void>> HttpExchange::finish() {
   if (left_ > 0) co_return base::fail(Code::internal, "an answer shorter than announced");
   finished_ = true;
-  if (chunked_) co_return co_await send("0\r\n\r\n");
+  if (chunked_ && request().method != "HEAD") co_return co_await send("0\r\n\r\n");
   co_return Result<void>{};
 }
 

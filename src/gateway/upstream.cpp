@@ -1,6 +1,7 @@
 #include "src/gateway/upstream.h"
 
 #include "src/base/async/event.h"
+#include "src/base/os/defer.h"
 #include "src/base/os/io.h"
 #include "src/base/os/secret.h"
 #include "src/egress/judged_dial.h"
@@ -37,6 +38,10 @@ Awaitable<Result<egress::Dialed>> dial(UpstreamContext& context, Origin origin) 
   if (!named.allowed)
     co_return base::fail(Code::policy_denied, std::string(to_string(named.reason)),
                          fmt::format("the gateway may not reach {}", origin.text()));
+  if (named.by_wildcard && !context.wildcard_names.admit(origin.host.text(), base::SteadyClock::now()))
+    co_return base::fail(Code::policy_denied, "connection_limit", "too many new names below a wildcard");
+  const auto start = context.new_connections.reserve(base::SteadyClock::now());
+  if (start > base::SteadyClock::now()) co_await base::sleep_until(start);
   egress::DialTarget target{.host = origin.host,
                             .port = origin.port,
                             .resolve_limit = egress::kResolveLimit,
@@ -47,8 +52,7 @@ Awaitable<Result<egress::Dialed>> dial(UpstreamContext& context, Origin origin) 
   const auto& refused = dialed.error();
   co_return base::fail(refused.reason == model::Reason::ip_denied ? Code::policy_denied : Code::unavailable,
                        std::string(to_string(refused.reason)),
-                       fmt::format("cannot reach {}: {}{}{}", origin.text(), refused.detail,
-                                   refused.address.empty() ? "" : " ", refused.address));
+                       fmt::format("cannot reach {}: {}", origin.text(), refused.detail));
 }
 
 }  // namespace
@@ -123,9 +127,8 @@ Awaitable<Result<void>> UpstreamConnection::send(const UpstreamRequest& request)
   for (const auto& [name, value] : request.secret_fields)
     whole.append(name).append(kColon).append(value).append(kCrlf);
   whole += kCrlf;
-  auto sent = co_await write(base::as_bytes(whole));
-  base::wipe(whole);
-  co_return sent;
+  const base::Defer clean([&whole] { base::wipe(whole); });  // also when the guest's leaving ends it here
+  co_return co_await write(base::as_bytes(whole));
 }
 
 Awaitable<Result<void>> UpstreamConnection::send_body(std::span<const std::byte> bytes) {

@@ -5,6 +5,8 @@
 // A request is written by us from a list of fields; what a server answers is parsed strictly and handed on as values.
 // Not shared: each guest connection has its own, so what one sends no other can be answered with.
 #include "src/egress/dialer.h"
+#include "src/egress/limits.h"
+#include "src/egress/pacer.h"
 #include "src/egress/resolver.h"
 #include "src/gateway/http_message.h"
 #include "src/gateway/origin.h"
@@ -24,6 +26,9 @@ struct UpstreamContext {
   egress::Dialer& dialer;
   boost::asio::ssl::context tls;
   std::function<std::vector<model::IpAddress>()> own_addresses = egress::own_addresses;
+  // What holds for tunnels holds for the connections that requests in a tunnel cause.
+  egress::Pacer new_connections{egress::kNewConnectionsPerSecond, egress::kNewConnectionsBurst};
+  egress::DistinctNames wildcard_names{egress::kMaxNewWildcardNamesPerMinute, egress::kMaxKnownWildcardNames};
 };
 
 struct UpstreamRequest {

@@ -31,6 +31,9 @@ struct GatewayState {
   std::map<std::string, Place> moves;                               // by "host/repository" and spelling
   std::map<std::string, std::shared_ptr<const LfsObject>> objects;  // by "host/repository oid"
   std::set<std::pair<std::string, model::Reason>> denied;
+  egress::Pacer requests{egress::kRequestsPerSecond, egress::kRequestsBurst};
+  std::size_t lfs_bytes = 0;         // held in `objects`
+  std::size_t lfs_batches = 0;       // in hand
   std::unique_ptr<Mirrors> mirrors;  // null: off
   bool closed = false;               // the GitGateway is gone, and what `parts` refers to may be
 };
@@ -51,9 +54,11 @@ struct GitExchange {
   GitVerdict verdict;
   credentials::Lookup lookup;  // for the place asked last
   std::string address;
-  std::string note;        // detail of the audit line
-  std::string body_start;  // of a push: it names the refs
-  std::string cache;       // of the audit line
+  std::string note;                                  // detail of the audit line
+  std::string body_start;                            // of a push: it names the refs
+  std::string cache;                                 // of the audit line
+  model::Reason outcome = model::Reason::cancelled;  // until it is known
+  std::string outcome_detail;
   base::Deadline started = base::SteadyClock::now();
 
   GatewayState& state() const { return *tunnel.state; }

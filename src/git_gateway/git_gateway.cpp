@@ -1,5 +1,7 @@
 #include "src/git_gateway/git_gateway.h"
 
+#include "src/base/async/event.h"
+#include "src/base/os/defer.h"
 #include "src/base/os/io.h"
 #include "src/egress/guest_text.h"
 #include "src/egress/limits.h"
@@ -86,14 +88,15 @@ egress::AuditEvent event_of(const gateway::HttpExchange& http, Reason reason) {
   return event;
 }
 
-void record(const GitExchange& exchange, Reason reason, const std::string& detail) {
-  auto event = event_of(exchange.http, reason);
+void record(const GitExchange& exchange) {
+  auto event = event_of(exchange.http, exchange.outcome);
   event.host = exchange.git.host.text();
   event.port = gateway::kHttpsPort;
   event.address = exchange.address;
   event.rule = exchange.verdict.rule;
   event.path = exchange.git.repository_path();
-  event.detail = detail.empty() ? exchange.note : detail;
+  event.detail = exchange.note;
+  if (!exchange.outcome_detail.empty()) event.detail += (event.detail.empty() ? "" : "; ") + exchange.outcome_detail;
   event.cache = exchange.cache;
   if (exchange.lookup.grant) event.binding = exchange.lookup.grant->binding_id;
   event.duration_ms = static_cast<std::uint64_t>(
@@ -118,16 +121,21 @@ Awaitable<Result<void>> say_refused(gateway::HttpExchange& http, bool in_protoco
 // Before there is a GitExchange: the request names nothing that could be judged.
 Awaitable<void> refuse_request(GatewayState& state, gateway::HttpExchange& http, base::Error error) {
   const auto reason = reason_of(error);
-  (void)co_await say_refused(http, false, reason, guest_message("", reason, error.message));
-  auto event = event_of(http, reason);
-  event.path = http.request().target.substr(0, http.request().target.find('?'));
-  event.detail = error.message;
-  state.parts.audit.write(event);
+  const base::Defer record_it([&] {
+    auto event = event_of(http, reason);
+    event.path = http.request().target.substr(0, http.request().target.find('?'));
+    event.detail = error.message;
+    state.parts.audit.write(event);
+  });
   deny(state, nullptr, reason, error.message);
+  (void)co_await say_refused(http, false, reason, guest_message("", reason, error.message));
 }
 
 Awaitable<void> refuse(GitExchange& exchange, base::Error error) {
   const auto reason = reason_of(error);
+  exchange.outcome = reason;
+  exchange.outcome_detail = error.describe();
+  deny(exchange.state(), &exchange.git, reason, error.describe());
   // Half an answer cannot become a refusal any more; not finishing it is what the guest sees.
   if (!exchange.http.has_responded()) {
     const auto shown = exchange.verdict.allowed ? std::string(hint_of(reason)) : exchange.verdict.detail;
@@ -136,8 +144,6 @@ Awaitable<void> refuse(GitExchange& exchange, base::Error error) {
         exchange.git.route == GitRoute::pack && !exchange.git.push && reason != Reason::gateway_request_invalid;
     (void)co_await say_refused(exchange.http, in_protocol, reason, guest_message(exchange.name(), reason, shown));
   }
-  record(exchange, reason, error.describe());
-  deny(exchange.state(), &exchange.git, reason, error.describe());
 }
 
 GitOperation operation_of(const GitRequest& git) {
@@ -160,6 +166,8 @@ Awaitable<Result<void>> serve(GitExchange& exchange) {
 }
 
 Awaitable<void> handle(Tunnel& tunnel, gateway::HttpExchange& http) {
+  const auto turn = tunnel.state->requests.reserve(base::SteadyClock::now());
+  if (turn > base::SteadyClock::now()) co_await base::sleep_until(turn);
   auto path = gateway::parse_request_path(http.request().target);
   if (path && path->segments[0] != kService)
     path = base::fail(base::Code::invalid_input, "gateway_request_invalid", "the gateway has no such service");
@@ -169,6 +177,8 @@ Awaitable<void> handle(Tunnel& tunnel, gateway::HttpExchange& http) {
     co_return;
   }
   GitExchange exchange{.tunnel = tunnel, .http = http, .git = std::move(*git)};
+  // One line a request, also when the guest's leaving ends it in the middle.
+  const base::Defer record_it([&exchange] { record(exchange); });
   exchange.verdict =
       tunnel.state->parts.rules.judge(exchange.git.host, exchange.git.repository, operation_of(exchange.git));
   if (!exchange.verdict.allowed) {
@@ -179,7 +189,7 @@ Awaitable<void> handle(Tunnel& tunnel, gateway::HttpExchange& http) {
   }
   auto served = co_await serve(exchange);
   if (served)
-    record(exchange, Reason::allowed, "");
+    exchange.outcome = Reason::allowed;
   else
     co_await refuse(exchange, std::move(served).error());
   // Half a request, or an answer that nobody read on: upstream need not wait for the guest to end the tunnel.

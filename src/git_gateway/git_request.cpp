@@ -86,6 +86,8 @@ Result<void> read_repository(std::vector<std::string> segments, GitRequest& requ
     request.dot_git = true;
     segments.back().resize(segments.back().size() - kDotGit.size());
   }
+  // Two readers would each take one off: one of them decides about a credential.
+  if (segments.back().ends_with(kDotGit)) return invalid("the request names no repository that could be one");
   for (const auto& segment : segments) {
     if (!is_name(segment)) return invalid("the request names no repository that could be one");
     request.repository += (request.repository.empty() ? "" : "/") + segment;

@@ -39,6 +39,8 @@ class GitRules {
   GitRules(std::vector<policy::GitRule> git, policy::NetworkRules network, std::optional<OwnRepository> own);
 
   GitVerdict judge(const model::HostName& host, std::string_view repository, GitOperation operation) const;
+  // Whether `network.allow` opens it: what a job may reach without the gateway.
+  bool opens(const model::HostName& host, std::uint16_t port) const { return network_.judge(host, port).allowed; }
   // What the gateway may connect to: the hosts above on port 443, within the policy's deny rules; private ranges only
   // as the operator's ceiling (`operator_cidrs`) and the policy give them.
   policy::NetworkRules upstream_rules(const std::vector<std::string>& operator_cidrs) const;

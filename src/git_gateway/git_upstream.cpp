@@ -21,7 +21,8 @@ constexpr std::chrono::seconds kReuseWithin{2};
 constexpr std::string_view kDotGit = ".git";
 
 std::string place_key(const GitRequest& git) {
-  return git.host.text() + git.repository_path();
+  // A redirect was judged for what was asked for then: one of reading is none of pushing.
+  return git.host.text() + git.repository_path() + (git.push ? " push" : "");
 }
 
 void record_use(const GitExchange& exchange, const gateway::Origin& origin, const std::string& repository) {

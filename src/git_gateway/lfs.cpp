@@ -1,6 +1,7 @@
 // LFS downloads (git-lfs docs/api/batch.md, basic transfers). Upstream's addresses and headers stay on the host: the
 // guest gets one address of the gateway for each object, and bytes whose SHA-256 is the object's name.
 #include "src/base/net/sha256.h"
+#include "src/base/os/defer.h"
 #include "src/base/os/io.h"
 #include "src/base/text/json.h"
 #include "src/gateway/limits.h"
@@ -89,15 +90,22 @@ bool remember(GitExchange& exchange, const gateway::Location& base, const std::s
   auto location = href ? gateway::parse_location(*href, base) : bad_answer("no href");
   if (!location) return false;
   LfsObject object{.location = std::move(*location), .fields = {}, .size = size};
+  std::size_t field_bytes = 0;
   if (const auto header = download.find("header"); header != download.end() && header->is_object()) {
+    if (header->size() > kMaxLfsFields) return false;
     for (const auto& [name, value] : header->items()) {
       if (!value.is_string() || !is_sendable(name, value.get_ref<const std::string&>())) return false;
+      field_bytes += name.size() + value.get_ref<const std::string&>().size();
       object.fields.emplace_back(name, base::Secret(value.get<std::string>()));
     }
   }
   auto& objects = exchange.state().objects;
   const auto key = object_key(exchange, oid);
+  const auto bytes = key.size() + object.location.target.size() + field_bytes;
+  // Counted also where it replaces another: a server that names an object over and over fills the budget as well.
+  if (field_bytes > kMaxLfsFieldBytes || exchange.state().lfs_bytes + bytes > kMaxKnownLfsBytes) return false;
   if (objects.size() >= kMaxKnownLfsObjects && !objects.contains(key)) return false;
+  exchange.state().lfs_bytes += bytes;
   objects.insert_or_assign(key, std::make_shared<const LfsObject>(std::move(object)));
   return true;
 }
@@ -146,8 +154,7 @@ Result<std::string> rewrite_answer(GitExchange& exchange, const gateway::Locatio
 // policy opens.
 Result<void> judge_server(const GitExchange& exchange, const gateway::Location& location) {
   if (location.origin.host == exchange.git.host && location.origin.port == gateway::kHttpsPort) return {};
-  const auto verdict = exchange.state().parts.upstream.rules.judge(location.origin.host, location.origin.port);
-  if (verdict.allowed) return {};
+  if (exchange.state().parts.rules.opens(location.origin.host, location.origin.port)) return {};
   return base::fail(
       Code::policy_denied, "redirect_denied",
       fmt::format("upstream keeps this object at {}, which network.allow does not name", location.origin.text()));
@@ -218,9 +225,17 @@ Awaitable<Result<void>> stream_verified(GitExchange& exchange, std::uint64_t siz
 }  // namespace
 
 Awaitable<Result<void>> serve_lfs_batch(GitExchange& exchange) {
+  auto& batches = exchange.state().lfs_batches;
+  if (batches >= kMaxLfsBatches)
+    co_return base::fail(Code::policy_denied, "gateway_limit", "too many LFS batches at a time");
+  ++batches;
+  const base::Defer leave([&batches] { --batches; });
   CR_CO_ASSIGN(const auto asked, co_await exchange.http.read_whole_body(kMaxLfsRequest));
   CR_CO_ASSIGN(const auto body, rebuild_request(asked));
   const auto place = place_of(exchange);
+  // Where a fetch was redirected to, LFS may be off.
+  if (!exchange.state().parts.rules.judge(place.origin.host, repository_at(place), GitOperation::lfs).allowed)
+    co_return base::fail(Code::policy_denied, "git_lfs_not_allowed", "LFS is off where upstream keeps the repository");
   // LFS lives below the spelling with .git (git-lfs docs/api/server-discovery.md).
   const auto path = place.target + (place.target.ends_with(".git") ? "" : ".git");
   CR_CO_TRY(co_await authorise(exchange, place.origin, repository_at(place)));

@@ -9,7 +9,11 @@ namespace cleanroom::git_gateway {
 inline constexpr std::uint64_t kMaxUploadPackRequest = 64u << 20u;  // wants and haves, as sent (often gzip)
 inline constexpr std::uint64_t kMaxPushBytes = std::uint64_t{4} << 30u;
 inline constexpr std::size_t kMaxLfsRequest = 1 << 20;
-inline constexpr std::size_t kMaxLfsAnswer = 8 << 20;
+inline constexpr std::size_t kMaxLfsAnswer = 4 << 20;
+inline constexpr std::size_t kMaxLfsBatches = 4;            // at a time
+inline constexpr std::size_t kMaxLfsFields = 16;            // that upstream wants to see again with an object
+inline constexpr std::size_t kMaxLfsFieldBytes = 8192;      // names and values of one object's
+inline constexpr std::size_t kMaxKnownLfsBytes = 32 << 20;  // addresses and fields of all objects
 inline constexpr std::size_t kMaxLfsObjects = 1000;         // of one batch
 inline constexpr std::size_t kMaxKnownLfsObjects = 50'000;  // whose address is remembered
 inline constexpr std::size_t kMaxKnownMoves = 1000;         // repositories that upstream redirects

@@ -64,11 +64,11 @@ Ask advertisement_ask(const GitExchange& exchange, const Place& place) {
 
 // One hop. A credential that upstream refuses may have been replaced meanwhile: it is fetched anew once.
 Awaitable<Result<MessageHead>> ask_for_refs(GitExchange& exchange, Place place) {
-  for (;;) {
+  for (bool again = false;; again = true) {
     CR_CO_TRY(co_await authorise(exchange, place.origin, repository_at(place)));
     auto question = advertisement_ask(exchange, place);
     CR_CO_ASSIGN(auto head, co_await ask(exchange, std::move(question)));
-    if (head.status != 401 || !exchange.lookup.grant) co_return head;
+    if (head.status != 401 || !exchange.lookup.grant || again) co_return head;
     if (!exchange.state().parts.broker.forget(exchange.lookup.grant->binding_id)) co_return head;
     exchange.tunnel.upstream.reset();
   }
@@ -110,19 +110,23 @@ gateway::Answer answer_of(const MessageHead& head) {
 
 // Which refs a push means to change, for the audit log: "update refs/heads/main, ...".
 std::string describe_push(std::string_view body) {
-  constexpr std::size_t kIds = 2 * 40 + 2;  // two object names and the blanks after them
   constexpr std::size_t kShown = 10;
   std::string out;
-  for (std::size_t count = 0; count < kShown; ++count) {
+  std::size_t count = 0;
+  for (;;) {
     const auto packet = first_packet(body);
     if (!packet || !*packet || (*packet)->kind != Packet::Kind::data) break;
     auto text = packet_text(**packet);
     text = text.substr(0, text.find('\0'));
-    if (text.size() <= kIds) break;
-    out += (out.empty() ? "update " : ", ") + std::string(text.substr(kIds));
     body.remove_prefix((*packet)->size);
+    if (text.starts_with("shallow ")) continue;
+    // "OLD NEW REF", whatever the length of the object names.
+    const auto first = text.find(' ');
+    const auto second = first == std::string_view::npos ? first : text.find(' ', first + 1);
+    if (second == std::string_view::npos) break;
+    if (++count <= kShown) out += (out.empty() ? "update " : ", ") + std::string(text.substr(second + 1));
   }
-  return out;
+  return count <= kShown ? out : out + fmt::format(" and {} more", count - kShown);
 }
 
 // `scanner` sees what passes; it may be null.
@@ -145,7 +149,8 @@ Result<void> check_pack_request(const GitExchange& exchange) {
   if (head.field("content-type").value_or("") != expected)
     return base::fail(Code::invalid_input, "gateway_request_invalid", "the request's content type is not git's");
   const auto coding = head.field("content-encoding").value_or("?");
-  if (!coding.empty() && coding != "gzip")
+  // Git compresses what it asks for, never what it pushes, and which refs a push names is for the audit log.
+  if (!coding.empty() && (coding != "gzip" || exchange.git.push))
     return base::fail(Code::invalid_input, "gateway_request_invalid", "the request's content encoding is not git's");
   return {};
 }

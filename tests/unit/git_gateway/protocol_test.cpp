@@ -121,6 +121,11 @@ TEST_CASE("GTW-02: the host of a path is canonical, or refused") {
   CHECK(parse("GET", "/git/127.1/acme/web" + std::string(kRefs)).request->host.text() == "127.0.0.1");
 }
 
+TEST_CASE("GIT-03 one end .git is a spelling, two are another repository, which is refused") {
+  CHECK(parse("GET", "/git/github.com/acme/web.git" + std::string(kRefs)).request->repository == "acme/web");
+  CHECK(parse("GET", "/git/github.com/acme/web.git.git" + std::string(kRefs)).reason == "gateway_request_invalid");
+}
+
 TEST_CASE("the case of a repository's name counts") {
   CHECK(parse("GET", "/git/github.com/ORG/A" + std::string(kRefs)).request->repository == "ORG/A");
 }
