@@ -83,12 +83,24 @@ bool is_sendable(std::string_view name, std::string_view value) {
          std::all_of(value.begin(), value.end(), [](char c) { return c >= 0x20 && c < 0x7f; });
 }
 
-// Remembers where an object is. False: upstream's answer about it cannot be used.
-bool remember(GitExchange& exchange, const gateway::Location& base, const std::string& oid, std::uint64_t size,
-              const Json& download) {
+// Upstream names the server of the bytes. It has to be one that the job may reach anyway: its own host, or one that
+// policy opens.
+Result<void> judge_server(const GitExchange& exchange, const gateway::Location& location) {
+  if (location.origin.host == exchange.git.host && location.origin.port == gateway::kHttpsPort) return {};
+  if (exchange.state().parts.rules.opens(location.origin.host, location.origin.port)) return {};
+  return base::fail(
+      Code::policy_denied, "redirect_denied",
+      fmt::format("upstream keeps this object at {}, which network.allow does not name", location.origin.text()));
+}
+
+// Remembers where an object is. False: upstream's answer about it cannot be used. An address that policy does not open
+// fails here, with the whole batch: git-lfs asks again for minutes when a single object is refused.
+Result<bool> remember(GitExchange& exchange, const gateway::Location& base, const std::string& oid, std::uint64_t size,
+                      const Json& download) {
   const auto href = download.is_object() ? text_of(download, "href") : std::nullopt;
   auto location = href ? gateway::parse_location(*href, base) : bad_answer("no href");
   if (!location) return false;
+  CR_TRY(judge_server(exchange, *location));
   LfsObject object{.location = std::move(*location), .fields = {}, .size = size};
   std::size_t field_bytes = 0;
   if (const auto header = download.find("header"); header != download.end() && header->is_object()) {
@@ -115,15 +127,18 @@ Json object_error(int code, const char* message) {
 }
 
 // The guest's view of one object of upstream's answer.
-Json guest_object(GitExchange& exchange, const gateway::Location& base, const Json& object) {
+Result<Json> guest_object(GitExchange& exchange, const gateway::Location& base, const Json& object) {
   const auto oid = object.is_object() ? text_of(object, "oid") : std::nullopt;
   const auto size = object.is_object() ? size_of(object) : std::nullopt;
-  if (!oid || !is_lfs_oid(*oid) || !size) return nullptr;
+  if (!oid || !is_lfs_oid(*oid) || !size) return bad_answer("an object of upstream's LFS answer has no name or size");
   Json out{{"oid", *oid}, {"size", *size}, {"authenticated", true}};
   const auto actions = object.find("actions");
   if (actions == object.end() || !actions->is_object() || !actions->contains("download")) {
     out["error"] = object_error(404, "upstream does not have this object");
-  } else if (!remember(exchange, base, *oid, *size, actions->at("download"))) {
+    return out;
+  }
+  CR_ASSIGN(const bool usable, remember(exchange, base, *oid, *size, actions->at("download")));
+  if (!usable) {
     out["error"] = object_error(502, "cleanroom cannot use upstream's address of this object");
   } else {
     const auto href = fmt::format("http://{}/git/{}{}/info/lfs/objects/{}", egress::kGatewayHost,
@@ -143,21 +158,10 @@ Result<std::string> rewrite_answer(GitExchange& exchange, const gateway::Locatio
     return bad_answer("upstream's LFS answer lists no objects");
   Json out{{"transfer", "basic"}, {"hash_algo", "sha256"}, {"objects", Json::array()}};
   for (const auto& object : *objects) {
-    auto shown = guest_object(exchange, base, object);
-    if (shown.is_null()) return bad_answer("an object of upstream's LFS answer has no name or size");
+    CR_ASSIGN(auto shown, guest_object(exchange, base, object));
     out["objects"].push_back(std::move(shown));
   }
   return base::canonical_json(out);
-}
-
-// Upstream names the server of the bytes. It has to be one that the job may reach anyway: its own host, or one that
-// policy opens.
-Result<void> judge_server(const GitExchange& exchange, const gateway::Location& location) {
-  if (location.origin.host == exchange.git.host && location.origin.port == gateway::kHttpsPort) return {};
-  if (exchange.state().parts.rules.opens(location.origin.host, location.origin.port)) return {};
-  return base::fail(
-      Code::policy_denied, "redirect_denied",
-      fmt::format("upstream keeps this object at {}, which network.allow does not name", location.origin.text()));
 }
 
 Ask object_ask(const GitExchange& exchange, const LfsObject& object, const gateway::Location& location) {
