@@ -104,6 +104,10 @@ class Rig:
     def stderr(self):
         return (self.folder / "rig.err").read_text()
 
+    def rss(self):
+        """Bytes of its memory that are resident."""
+        return int(pathlib.Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
     def close(self):
         """Ends it in good order, so that a sanitiser's findings fail the test."""
         self.process.stdin.close()

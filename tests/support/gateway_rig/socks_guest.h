@@ -90,8 +90,11 @@ class SocksGuest {
     std::vector<std::byte> buffer(egress::kRelayBuffer);
     for (;;) {
       auto [ec, n] = co_await joined->socket.async_read_some(base::asio::buffer(buffer), base::kTuple);
-      if (ec) break;
-      if (!co_await joined->stream.write_all(std::span<const std::byte>(buffer).first(n))) break;
+      if (ec && ec != base::asio::error::eof) {
+        joined->stream.reset(channel::kCancel);  // as the agent tells of a reset
+        co_return;
+      }
+      if (ec || !co_await joined->stream.write_all(std::span<const std::byte>(buffer).first(n))) break;
     }
     joined->stream.finish();
   }
