@@ -89,6 +89,7 @@ egress::AuditEvent event_of(const gateway::HttpExchange& http, Reason reason) {
 }
 
 void record(const GitExchange& exchange) {
+  if (exchange.state().closed) return;
   auto event = event_of(exchange.http, exchange.outcome);
   event.host = exchange.git.host.text();
   event.port = gateway::kHttpsPort;
@@ -122,6 +123,7 @@ Awaitable<Result<void>> say_refused(gateway::HttpExchange& http, bool in_protoco
 Awaitable<void> refuse_request(GatewayState& state, gateway::HttpExchange& http, base::Error error) {
   const auto reason = reason_of(error);
   const base::Defer record_it([&] {
+    if (state.closed) return;
     auto event = event_of(http, reason);
     event.path = http.request().target.substr(0, http.request().target.find('?'));
     event.detail = error.message;

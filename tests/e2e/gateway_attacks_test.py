@@ -150,7 +150,8 @@ class Parsing(AttackCase):
         for number, ((name, _, statuses), answers) in enumerate(zip(VECTORS, found)):
             with self.subTest(name):
                 self.assertEqual([answer.status for answer in answers], statuses, answers)
-                self.assertTrue(all(answer.whole for answer in answers), answers)
+                # An answer to HEAD says a length and has no body (RFC 9110 section 9.3.2).
+                self.assertTrue(name.startswith("line: HEAD") or all(answer.whole for answer in answers), answers)
                 seen = heads.pop(f"v{number}", [])
                 # A body that breaks off has been announced upstream; nothing else that was refused has.
                 self.assertLessEqual(len(seen), statuses.count(200) + (1 if name.startswith(("chunk", "end: a body")) else 0))
