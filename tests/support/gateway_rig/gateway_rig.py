@@ -57,7 +57,7 @@ class Rig:
         self.gitconfig = folder / "gitconfig"
         self.audit_file = folder / "audit.jsonl"
         argv = [BIN / "gateway_rig", "--policy", folder / "cleanroom.yaml", "--audit", self.audit_file,
-                "--gitconfig", self.gitconfig, "--repository", repository]
+                "--gitconfig", self.gitconfig, "--repository", repository, "--network", folder / "network.sock"]
         for name, address in maps.items():
             argv += ["--map", f"{name}={address}" if "=" in address else f"{name}={PUBLIC}={address}"]
         self.errors = open(folder / "rig.err", "wb")

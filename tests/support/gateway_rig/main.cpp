@@ -6,7 +6,9 @@
 //   - the internet: each --map NAME=ADDRESS=HOST:PORT resolves NAME to ADDRESS, which is judged as ever, and then dials
 //     HOST:PORT instead. A name that is not mapped does not resolve; every query is logged on stderr.
 //
-//   gateway_rig --policy FILE [--repository URL] [--map ...]... [--audit FILE] [--gitconfig FILE]
+//   gateway_rig --policy FILE [--repository URL] [--map ...]... [--audit FILE] [--gitconfig FILE] [--network SOCKET]
+//
+//   --network SOCKET   also serves each connection to this Unix socket as a network stream: the raw HTTP/2 of a guest
 //
 // Operator files come from $CLEANROOM_CONFIG_DIR, and the job's identity from BUILDKITE_* as ever. Prints `socks PORT`
 // when ready, `denied ...` for each refusal, and ends when stdin does.
@@ -71,7 +73,7 @@ class MappedDialer : public egress::Dialer {
 };
 
 struct Options {
-  std::string policy, repository, audit = "/dev/null", gitconfig;
+  std::string policy, repository, audit = "/dev/null", gitconfig, network;
   Mappings mappings;
 };
 
@@ -111,6 +113,8 @@ Options read_options(int argc, char** argv) {
       options.audit = value;
     else if (name == "--gitconfig")
       options.gitconfig = value;
+    else if (name == "--network")
+      options.network = value;
     else if (name == "--map")
       add_mapping(options.mappings, value);
     else
@@ -127,6 +131,15 @@ Awaitable<void> until_stdin_ends(asio::io_context& context) {
     if (ec) break;
   }
   context.stop();
+}
+
+using Acceptor = asio::local::stream_protocol::acceptor;
+Awaitable<void> serve_network(egress::EgressServer& server, Acceptor acceptor) {
+  for (;;) {
+    auto [ec, socket] = co_await acceptor.async_accept(base::kTuple);
+    if (ec) co_return;
+    asio::co_spawn(acceptor.get_executor(), server.serve(std::move(socket)), asio::detached);
+  }
 }
 
 runner::Admission admitted(const Options& options) {
@@ -174,6 +187,8 @@ int main(int argc, char** argv) {
   channel::StreamSocket guest_end(context);
   asio::local::connect_pair(host_end, guest_end);
   asio::co_spawn(context, server.serve(std::move(host_end)), asio::detached);
+  if (!options.network.empty())
+    asio::co_spawn(context, serve_network(server, Acceptor(context, {options.network})), asio::detached);
   testing::SocksGuest guest(context, std::move(guest_end));
   asio::co_spawn(context, until_stdin_ends(context), asio::detached);
   std::printf("socks %u\n", static_cast<unsigned>(guest.port()));
