@@ -2,13 +2,16 @@
 
 #include "src/policy/policy_schema.h"
 
+#include <algorithm>
+#include <iterator>
+
 namespace cleanroom::policy {
 namespace {
 
 using base::Presence;
 using base::SchemaType;
 
-base::Schema make_config_rows() {
+base::Schema make_main_rows() {
   return {
       {.path = "default_backend",
        .default_json = "\"auto\"",
@@ -65,6 +68,11 @@ base::Schema make_config_rows() {
       {.path = "backends.firecracker",
        .type = SchemaType::mapping,
        .not_accepted = "the firecracker backend is not in this build"},
+  };
+}
+
+base::Schema make_gateway_rows() {
+  return {
       {.path = "gateway", .type = SchemaType::mapping, .default_json = "{}", .doc = "The git gateway"},
       {.path = "gateway.ca_file",
        .doc = "Absolute path of a PEM file: authorities to trust for upstreams, besides this host's",
@@ -93,6 +101,13 @@ base::Schema make_config_rows() {
        .not_accepted = "this build does not honour it; set XDG_* instead"},
       {.path = "limits", .type = SchemaType::mapping, .not_accepted = "this build does not honour it"},
   };
+}
+
+base::Schema make_config_rows() {
+  auto rows = make_main_rows();
+  auto more = make_gateway_rows();
+  std::move(more.begin(), more.end(), std::back_inserter(rows));
+  return rows;
 }
 
 std::vector<std::string> choices_of(std::string_view path) {

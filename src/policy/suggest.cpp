@@ -31,7 +31,7 @@ bool within(const std::vector<std::string>& ranges, const model::IpAddress& addr
 
 // What a reason other than a missing rule means to whoever reads the suggestion.
 std::string why_not(Reason reason) {
-  static const std::map<Reason, std::string> kWhy{
+  static const std::map<Reason, std::string> meanings{
       {Reason::host_denied, "a deny rule forbids it"},
       {Reason::ip_denied,
        "the address is not public or is denied; only the operator can open it (network.private_cidrs in ceiling.yaml), "
@@ -45,8 +45,8 @@ std::string why_not(Reason reason) {
       {Reason::git_push_not_allowed, "git.allow does not say push: true"},
       {Reason::git_lfs_not_allowed, "git.allow says lfs: false"},
   };
-  const auto found = kWhy.find(reason);
-  return found == kWhy.end() ? "no rule changes that" : found->second;
+  const auto found = meanings.find(reason);
+  return found == meanings.end() ? "no rule changes that" : found->second;
 }
 
 // Neither asked for by the job in vain nor given: nothing to say about it.
