@@ -123,13 +123,21 @@ std::string_view to_string(Reason reason) {
       return "secret_scope_violation";
     case Reason::credential_unavailable:
       return "credential_unavailable";
+    case Reason::image_access_denied:
+      return "image_access_denied";
+    case Reason::image_pull_failed:
+      return "image_pull_failed";
+    case Reason::image_not_trusted:
+      return "image_not_trusted";
+    case Reason::image_in_use:
+      return "image_in_use";
   }
   return "internal";
 }
 
-const std::array<Reason, static_cast<std::size_t>(Reason::credential_unavailable) + 1>& all_reasons() {
+const std::array<Reason, static_cast<std::size_t>(Reason::image_in_use) + 1>& all_reasons() {
   static const auto reasons = [] {
-    std::array<Reason, static_cast<std::size_t>(Reason::credential_unavailable) + 1> list{};
+    std::array<Reason, static_cast<std::size_t>(Reason::image_in_use) + 1> list{};
     for (std::size_t i = 0; i < list.size(); ++i)
       list[i] = static_cast<Reason>(i);
     return list;

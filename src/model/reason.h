@@ -67,12 +67,16 @@ enum class Reason {
   upstream_unauthorized,       // upstream refused the request for lack of permission
   secret_scope_violation,      // a credential exists for this host, but none for this path, method or job
   credential_unavailable,      // the source of a bound credential gave none
+  image_access_denied,         // the registry refuses this image without, or with the, credentials there are
+  image_pull_failed,           // the registry could not be reached, or did not deliver
+  image_not_trusted,           // a required signature is missing or wrong
+  image_in_use,                // a job runs in the image that is to be removed
 };
 
 std::string_view to_string(Reason reason);
 // nullopt when there is no such code.
 std::optional<Reason> parse_reason(std::string_view text);
 // Every reason, in the order above.
-const std::array<Reason, static_cast<std::size_t>(Reason::credential_unavailable) + 1>& all_reasons();
+const std::array<Reason, static_cast<std::size_t>(Reason::image_in_use) + 1>& all_reasons();
 
 }  // namespace cleanroom::model

@@ -8,7 +8,7 @@ INCLUDE = re.compile(r'^\s*#\s*include\s*(?:"(?P<own>[^"]+)"|<(?P<system>[^>]+)>
 # Where a header belongs to: the first pattern that matches at its start.
 LIBRARIES = [
     ("boost/", "boost"), ("openssl/", "openssl"), ("yaml-cpp/", "yaml"), ("nlohmann/", "json"), ("CLI/", "cli11"),
-    ("git2", "git2"), ("archive.h", "archive"), ("archive_entry.h", "archive"), ("ext2fs/", "ext2fs"), ("et/com_err.h", "ext2fs"),
+    ("git2", "git2"), ("curl/", "curl"), ("isa-l", "isal"), ("archive.h", "archive"), ("archive_entry.h", "archive"), ("ext2fs/", "ext2fs"), ("et/com_err.h", "ext2fs"),
     ("nghttp2/", "nghttp2"), ("fmt/", "fmt"), ("tl/", "expected"), ("idn2.h", "idn2"), ("libpsl.h", "psl"), ("curl/", "curl"),
     ("sqlite3.h", "sqlite"), ("zstd.h", "zstd"), ("seccomp.h", "seccomp"), ("doctest/", "doctest"),
 ]
