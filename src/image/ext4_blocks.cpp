@@ -4,13 +4,19 @@
 #include "src/base/os/io.h"
 
 #include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 namespace cleanroom::image {
 namespace {
 
 constexpr std::size_t kPendingBytes = 1u << 20;
+constexpr std::uint64_t kSendBytes = 16u << 20;
+constexpr std::uint64_t kCopyBytes = 64u << 20;
 
 }  // namespace
 
@@ -50,25 +56,56 @@ base::Result<void> BlockFile::flush() {
   const auto blocks = static_cast<std::uint32_t>(pending_.size() / kBlockSize);
   CR_TRY(write_at(next_ - blocks, pending_));
   pending_.clear();
+  const std::uint64_t end = std::uint64_t{next_} * kBlockSize;
+  if (early_ && end >= sent_ + kSendBytes) {
+    // Only a start: a failure shows at the sync that follows.
+    ::sync_file_range(file_.get(), static_cast<off_t>(sent_), static_cast<off_t>(end - sent_), SYNC_FILE_RANGE_WRITE);
+    sent_ = end;
+  }
   return {};
 }
 
-base::Result<void> BlockFile::release(BlockRange range) {
-  if (range.count == 0) return {};
-  CR_CHECK(range.first >= first_ && range.first + range.count <= next_, "release of foreign blocks");
+base::Result<std::uint32_t> BlockFile::adopt(const base::Fd& source, BlockRange range) {
+  CR_TRY(check_room(range.count));
   CR_TRY(flush());
-  const auto offset = static_cast<off_t>(range.first) * kBlockSize;
-  const auto length = static_cast<off_t>(range.count) * kBlockSize;
-  if (::fallocate(file_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length) != 0) {
+  const std::uint32_t first = next_;
+  const std::uint64_t length = std::uint64_t{range.count} * kBlockSize;
+  auto from = static_cast<off_t>(range.first) * kBlockSize;
+  auto to = static_cast<off_t>(first) * kBlockSize;
+  next_ += range.count;
+  if (range.count == 0) return first;
+  file_clone_range clone{source.get(), static_cast<std::uint64_t>(from), length, static_cast<std::uint64_t>(to)};
+  if (::ioctl(file_.get(), FICLONERANGE, &clone) == 0) return first;
+  for (std::uint64_t left = length; left > 0;) {
+    const auto part = static_cast<std::size_t>(std::min<std::uint64_t>(left, kCopyBytes));
+    const ssize_t n = ::copy_file_range(source.get(), &from, file_.get(), &to, part, 0);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) return base::fail(base::errno_error("copy", "a layer of another image"));
+    if (n == 0)
+      return base::fail(base::Code::internal, "cannot copy a layer of another image: it is shorter than it was");
+    left -= static_cast<std::uint64_t>(n);
+  }
+  return first;
+}
+
+void BlockFile::release(BlockRange range) {
+  if (range.count == 0) return;
+  CR_CHECK(range.first >= first_ && range.first + range.count <= next_, "release of foreign blocks");
+  released_.push_back(range);
+  released_blocks_ += range.count;
+}
+
+base::Result<void> BlockFile::punch_released() {
+  CR_TRY(flush());
+  for (const BlockRange range : released_) {
+    const auto offset = static_cast<off_t>(range.first) * kBlockSize;
+    const auto length = static_cast<off_t>(range.count) * kBlockSize;
+    if (::fallocate(file_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length) == 0) continue;
     if (errno != EOPNOTSUPP) return base::fail(base::errno_error("punch a hole into", "the image"));
     const std::vector<std::byte> zeros(kBlockSize);
     for (std::uint32_t i = 0; i < range.count; ++i)
       CR_TRY(write_at(range.first + i, zeros));
   }
-  if (range.first + range.count == next_)
-    next_ = range.first;
-  else
-    released_.push_back(range);
   return {};
 }
 

@@ -29,14 +29,22 @@ class BlockFile {
   // `count` blocks in a run that stay zero until write_at().
   base::Result<std::uint32_t> reserve(std::uint32_t count);
   base::Result<void> write_at(std::uint32_t block, std::span<const std::byte> bytes);
-  // Gives blocks back: they read as zero and are free in the bitmap; those at the very end are handed out again.
-  base::Result<void> release(BlockRange range);
+  // The next blocks, with the content of a range of another file: shared where its file system can (reflink), else
+  // copied within the kernel. Returns the first.
+  base::Result<std::uint32_t> adopt(const base::Fd& source, BlockRange range);
+  // Gives blocks back: they are free in the bitmap, and keep their content until punch_released().
+  void release(BlockRange range);
+  // Makes holes of what was released.
+  base::Result<void> punch_released();
   base::Result<void> flush();
+  // From now on written data is sent to the disk early, for a file that will be synced anyway.
+  void write_back_early() { early_ = true; }
 
   std::uint32_t next() const { return next_; }
   std::uint32_t first() const { return first_; }
   void set_limit(std::uint32_t limit) { limit_ = limit; }
   const std::vector<BlockRange>& released() const { return released_; }
+  std::uint64_t released_blocks() const { return released_blocks_; }
   const base::Fd& fd() const { return file_; }
 
  private:
@@ -48,6 +56,9 @@ class BlockFile {
   std::uint32_t next_;
   std::vector<std::byte> pending_;  // the content of the blocks before next_
   std::vector<BlockRange> released_;
+  std::uint64_t released_blocks_ = 0;
+  bool early_ = false;
+  std::uint64_t sent_ = 0;  // bytes of the file whose writing has been started
 };
 
 }  // namespace cleanroom::image

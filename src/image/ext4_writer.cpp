@@ -27,7 +27,8 @@ constexpr std::uint16_t kMaxLinks = 65000;      // EXT4_LINK_MAX
 constexpr std::size_t kReadBytes = 256u << 10;  // a multiple of the block size
 constexpr std::uint32_t kShortestHole = 8;      // blocks; shorter runs of zeros are not worth an extent
 constexpr std::size_t kLongestSymlink = 4095;
-constexpr std::uint32_t kLongestRun = 32768;  // blocks of one extent
+constexpr std::uint32_t kLongestRun = 32768;      // blocks of one extent
+constexpr std::uint64_t kKeptBlocks = 64u * 256;  // discarded blocks that keep their bytes at most: 64 MiB
 
 bool is_zero(BlockBytes block) {
   static constexpr std::array<std::byte, kBlockSize> kZeros{};
@@ -146,6 +147,7 @@ struct Ext4Writer::State {
     inodes.root.mtime.seconds = options.created_seconds;
     inodes.directories.push_back(kRootInode);
     directories.push_back({.inode = kRootInode, .parent = kRootInode});
+    if (options.sync_follows) blocks.write_back_early();
     by_path.emplace("", 0);
   }
 
@@ -156,6 +158,7 @@ struct Ext4Writer::State {
   Result<Directory*> parent_of(const TreeEntry& entry, std::string_view& name);
   Result<void> write_directories();
   void put_extra(InodeRecord& record, ExtraInode extra);
+  FileData keep(std::uint64_t size, const std::vector<Run>& runs);
 
   BlockFile blocks;
   Ext4Options options;
@@ -186,6 +189,19 @@ void Ext4Writer::State::put_extra(InodeRecord& record, ExtraInode extra) {
   if (!extra.area && extra.xattr_block == 0 && extra.xattrs_in_inode.empty()) return;
   inodes.extras.push_back(std::move(extra));
   record.extra = static_cast<std::uint32_t>(inodes.extras.size());
+}
+
+// One run from the start of a file needs no list.
+FileData Ext4Writer::State::keep(std::uint64_t size, const std::vector<Run>& runs) {
+  FileData data{.size = size};
+  for (const Run& run : runs)
+    data.blocks += run.count;
+  if (!runs.empty()) data.first_block = runs.front().physical;
+  if (runs.size() > 1 || (data.blocks > 0 && runs.front().logical != 0)) {
+    run_lists.push_back(runs);
+    data.extent_list = static_cast<std::uint32_t>(run_lists.size());
+  }
+  return data;
 }
 
 Result<void> Ext4Writer::State::fill_data(InodeRecord& record, ExtraInode& extra, const FileData& data) {
@@ -342,20 +358,48 @@ Result<FileData> Ext4Writer::store_data(ContentReader& content, std::uint64_t si
       CR_TRY(builder.add(std::span(buffer).subspan(at, kBlockSize)));
     done += wanted;
   }
-  FileData data{.size = size};
-  for (const Run& run : builder.runs())
-    data.blocks += run.count;
-  if (!builder.runs().empty()) data.first_block = builder.runs().front().physical;
-  if (builder.runs().size() > 1 || (data.blocks > 0 && builder.runs().front().logical != 0)) {
-    state_->run_lists.push_back(builder.runs());
-    data.extent_list = static_cast<std::uint32_t>(state_->run_lists.size());
-  }
-  return data;
+  return state_->keep(size, builder.runs());
 }
 
-Result<void> Ext4Writer::discard_data(const FileData& data) {
+void Ext4Writer::discard_data(const FileData& data) {
   // The blocks of a file follow one another whatever holes it has.
-  return state_->blocks.release({data.first_block, data.blocks});
+  state_->blocks.release({data.first_block, data.blocks});
+}
+
+std::uint32_t Ext4Writer::next_block() const {
+  return state_->blocks.next();
+}
+
+std::vector<Run> Ext4Writer::runs_of(const FileData& data) const {
+  if (data.blocks == 0) return {};
+  return data.extent_list ? state_->run_lists[data.extent_list - 1]
+                          : std::vector<Run>{{0, data.first_block, data.blocks}};
+}
+
+Result<std::uint32_t> Ext4Writer::adopt(const base::Fd& source, BlockRange range) {
+  return state_->blocks.adopt(source, range);
+}
+
+FileData Ext4Writer::file_in(std::uint32_t first_block, std::uint64_t size, std::vector<Run> runs) {
+  for (Run& run : runs)
+    run.physical += first_block;
+  return state_->keep(size, runs);
+}
+
+Result<void> Ext4Writer::flush() {
+  return state_->blocks.flush();
+}
+
+bool Ext4Writer::punches_holes() const {
+  const std::uint64_t released = state_->blocks.released_blocks();
+  return released > kKeptBlocks || released > (state_->blocks.next() - state_->blocks.first()) / 8;
+}
+
+bool Ext4Writer::has_discarded(BlockRange range) const {
+  const auto& released = state_->blocks.released();
+  return std::any_of(released.begin(), released.end(), [&](const BlockRange& r) {
+    return r.first < range.first + range.count && range.first < r.first + r.count;
+  });
 }
 
 Result<std::uint32_t> Ext4Writer::add_stored(const TreeEntry& entry, const FileData& data) {
@@ -373,6 +417,7 @@ Result<std::uint32_t> Ext4Writer::add(const TreeEntry& entry, ContentReader* con
 
 Result<void> Ext4Writer::finish() {
   CR_CHECK(!std::exchange(state_->finished, true), "finish() twice");
+  if (punches_holes()) CR_TRY(state_->blocks.punch_released());
   CR_TRY(state_->write_directories());
   return write_metadata(state_->blocks, state_->inodes, state_->options);
 }

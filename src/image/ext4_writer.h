@@ -12,6 +12,7 @@
 // Limits: one file 95 GiB, one entry's xattrs 4 KiB together, 65000 names a file, file system below 15 TiB.
 #include "src/base/os/fd.h"
 #include "src/base/os/result.h"
+#include "src/image/ext4_extents.h"
 #include "src/image/tree_entry.h"
 
 #include <cstdint>
@@ -31,6 +32,7 @@ struct Ext4Options {
   std::string label;              // at most 16 bytes
   std::string seed;               // UUID and directory hash seed are derived from this text alone
   std::int64_t created_seconds = 0;  // the times in the superblock
+  bool sync_follows = false;         // the caller will sync the file: data goes to the disk while more arrives
 };
 
 // The blocks of a file that is not (or not yet) part of the tree. A handle, cheap to copy; good for one add().
@@ -56,10 +58,25 @@ class Ext4Writer {
   base::Result<std::uint32_t> add(const TreeEntry& entry, ContentReader* content = nullptr);
 
   // In two steps, for a caller that sees bytes before it knows the final tree: store_data() now; add_stored() or
-  // discard_data() later. Discarded blocks are free again and holes in the file.
+  // discard_data() later. Discarded blocks are free in the file system; in the file they keep their bytes while they
+  // are few (punches_holes()).
   base::Result<FileData> store_data(ContentReader& content, std::uint64_t size);
-  base::Result<void> discard_data(const FileData& data);
+  void discard_data(const FileData& data);
   base::Result<std::uint32_t> add_stored(const TreeEntry& entry, const FileData& data);
+
+  // For a caller that has the same bytes in another file system of this writer already. What is stored stands in one
+  // range; adopt() takes such a range over, and file_in() makes data of a part of it, where `runs` is relative to it.
+  std::uint32_t next_block() const;  // where the next byte would be stored
+  std::vector<Run> runs_of(const FileData& data) const;
+  base::Result<std::uint32_t> adopt(const base::Fd& source, BlockRange range);  // returns the first block
+  FileData file_in(std::uint32_t first_block, std::uint64_t size, std::vector<Run> runs);
+
+  // Hands all that was stored to the kernel.
+  base::Result<void> flush();
+
+  // Whether finish() makes holes of discarded blocks: when they are more than 64 MiB, or an eighth of all.
+  bool punches_holes() const;
+  bool has_discarded(BlockRange range) const;
 
   // Writes directories and all metadata. Nothing is synced.
   base::Result<void> finish();

@@ -1,6 +1,7 @@
 #include "src/image/file_set.h"
 
 #include "src/base/os/io.h"
+#include "src/image/decompressor.h"
 #include "src/image/image_error.h"
 #include "src/image/tar_reader.h"
 
@@ -170,21 +171,33 @@ Result<std::unique_ptr<FileSet>> open_directory_set(const std::filesystem::path&
 Result<std::unique_ptr<FileSet>> open_archive_set(const std::filesystem::path& archive) {
   auto opened = base::open_file(archive, O_RDONLY | O_NONBLOCK);
   if (!opened) return fail(not_found(opened.error()));
-  auto fd = std::make_shared<const base::Fd>(std::move(*opened));
-  CR_ASSIGN(const std::uint64_t size, regular_size(*fd, archive.native()));
+  return open_archive_set(std::move(*opened), archive.native());
+}
+
+Result<std::unique_ptr<FileSet>> open_archive_set(base::Fd archive, std::string_view shown_as) {
+  auto fd = std::make_shared<const base::Fd>(std::move(archive));
+  CR_ASSIGN(const std::uint64_t size, regular_size(*fd, shown_as));
   std::array<std::byte, 4> start{};
   if (size >= start.size()) CR_TRY(base::pread_exact(*fd, start, 0));
   const std::string_view magic = base::as_text(start);
-  const bool zstd = magic == "\x28\xb5\x2f\xfd";
-  if (zstd || magic.starts_with("\x1f\x8b") || magic.starts_with("BZh") ||
+  const bool known = compression_by_magic(start) != Compression::none;
+  if (known || magic.starts_with("BZh") ||
       magic.starts_with("\xfd"
                         "7z")) {
     return fail(
         base::Error(Code::unsupported, "image_invalid",
-                    fmt::format("the archive '{}' is compressed as a whole", archive.native()))
+                    fmt::format("the archive '{}' is compressed as a whole", shown(shown_as)))
             .with_hint("decompress it first (gzip -dk, zstd -dk, xz -dk); the layers inside may be compressed"));
   }
   CR_ASSIGN(auto members, index_members(*fd, size));
+  return std::make_unique<ArchiveSet>(std::move(fd), std::move(members));
+}
+
+Result<std::unique_ptr<FileSet>> open_single_set(base::Fd file, std::string name) {
+  auto fd = std::make_shared<const base::Fd>(std::move(file));
+  CR_ASSIGN(const std::uint64_t size, regular_size(*fd, name));
+  std::map<std::string, Member> members;
+  members.emplace(std::move(name), Member{0, size, ""});
   return std::make_unique<ArchiveSet>(std::move(fd), std::move(members));
 }
 

@@ -21,6 +21,8 @@ class FileSet {
   virtual ~FileSet() = default;
   // image_invalid when there is no such file.
   virtual base::Result<std::unique_ptr<FileReader>> open(const std::string& name) const = 0;
+  // These will be opened in this order, each once: a hint for sets that fetch.
+  virtual void expect(const std::vector<std::string>& /*names*/) const {}
   // All of it; more than `max_bytes` is image_limit.
   base::Result<std::string> read(const std::string& name, std::size_t max_bytes) const;
 };
@@ -28,5 +30,9 @@ class FileSet {
 // image_not_found when there is no such directory or file. A compressed archive is `unsupported`, with a hint.
 base::Result<std::unique_ptr<FileSet>> open_directory_set(const std::filesystem::path& directory);
 base::Result<std::unique_ptr<FileSet>> open_archive_set(const std::filesystem::path& archive);
+// The same of an archive that is open for reading; `shown_as` is for errors.
+base::Result<std::unique_ptr<FileSet>> open_archive_set(base::Fd archive, std::string_view shown_as);
+// A single file, whole, under a name of the caller's.
+base::Result<std::unique_ptr<FileSet>> open_single_set(base::Fd file, std::string name);
 
 }  // namespace cleanroom::image

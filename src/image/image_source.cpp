@@ -25,6 +25,8 @@ constexpr std::array kSchemes = {
     Scheme{"oci:", SourceKind::oci_directory},
     Scheme{"oci-archive:", SourceKind::oci_archive},
     Scheme{"docker-archive:", SourceKind::docker_archive},
+    Scheme{"docker-daemon:", SourceKind::docker_engine},
+    Scheme{"podman:", SourceKind::podman_engine},
 };
 
 std::string blob_name(const model::Digest& digest) {
@@ -72,17 +74,26 @@ Result<Descriptor> choose(std::vector<Descriptor> all, const std::string& tag) {
 
 }  // namespace
 
+bool is_file(SourceKind kind) {
+  return kind == SourceKind::oci_directory || kind == SourceKind::oci_archive || kind == SourceKind::docker_archive;
+}
+
 Result<SourceName> parse_source(std::string_view text) {
   const auto bad = [&](std::string_view why) {
-    return fail(
-        base::Error(Code::invalid_input, "image_ref_invalid",
-                    fmt::format("cannot use the image '{}': {}", shown(text), why))
-            .with_hint("write oci:DIR[:tag], oci-archive:FILE[:tag], docker-archive:FILE[:name] or name@sha256:..."));
+    return fail(base::Error(Code::invalid_input, "image_ref_invalid",
+                            fmt::format("cannot use the image '{}': {}", shown(text), why))
+                    .with_hint("write name[:tag][@sha256:...], oci:DIR[:tag], oci-archive:FILE[:tag], "
+                               "docker-archive:FILE[:name], docker-daemon:NAME or podman:NAME"));
   };
   if (text.find('\0') != std::string_view::npos || text.size() > 4096) return bad("it is too long or holds a NUL");
   for (const Scheme& scheme : kSchemes) {
     if (!text.starts_with(scheme.text)) continue;
     std::string_view rest = text.substr(scheme.text.size());
+    if (!is_file(scheme.kind)) {
+      // A name may start with an option's dash for no engine.
+      if (rest.empty() || rest.front() == '-') return bad("no image name follows");
+      return SourceName{.kind = scheme.kind, .tag = std::string(rest)};
+    }
     const std::size_t colon = rest.find(':');
     SourceName name{.kind = scheme.kind, .path = std::filesystem::path(rest.substr(0, colon))};
     if (colon != std::string_view::npos) name.tag = rest.substr(colon + 1);
@@ -91,12 +102,22 @@ Result<SourceName> parse_source(std::string_view text) {
     return name;
   }
   if (text.starts_with("sha256:")) {
-    CR_ASSIGN(const model::Digest digest, model::Digest::parse(text));
-    return SourceName{.kind = SourceKind::stored, .digest = digest.to_string()};
+    CR_ASSIGN(model::Digest digest, model::Digest::parse(text));
+    return SourceName{.kind = SourceKind::stored, .digest = std::move(digest)};
   }
-  CR_ASSIGN(const auto reference, model::ImageReference::parse(text));
-  if (!reference.pinned()) return bad("it has no digest, and a tag may mean another image tomorrow");
-  return SourceName{.kind = SourceKind::stored, .digest = reference.digest()->to_string()};
+  CR_ASSIGN(auto reference, model::ImageReference::parse(text));
+  return SourceName{.kind = SourceKind::registry, .reference = std::move(reference)};
+}
+
+ImageSource ImageSource::from_manifest(std::unique_ptr<FileSet> files, Descriptor manifest, const Limits& limits) {
+  ImageSource source(std::move(files), limits, manifest.digest);
+  source.manifest_ = std::move(manifest);
+  return source;
+}
+
+Result<ImageSource> ImageSource::from_docker_archive(base::Fd archive, const std::string& name, const Limits& limits) {
+  CR_ASSIGN(auto files, open_archive_set(std::move(archive), "the archive"));
+  return open_docker(std::move(files), {.kind = SourceKind::docker_archive, .tag = name}, limits);
 }
 
 Result<ImageSource> ImageSource::open(const SourceName& name, const Limits& limits) {
@@ -147,6 +168,7 @@ Result<ImageSource> ImageSource::open_docker(std::unique_ptr<FileSet> files, con
 }
 
 Result<BuildPlan> ImageSource::plan() const {
+  if (rootfs_) return plan_rootfs();
   return docker_ ? plan_docker() : plan_oci();
 }
 

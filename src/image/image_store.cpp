@@ -7,7 +7,9 @@
 #include "src/base/text/json.h"
 #include "src/image/image_builder.h"
 #include "src/image/image_error.h"
-#include "src/image/image_source.h"
+#include "src/image/image_names.h"
+#include "src/image/layer_checkpoints.h"
+#include "src/image/store_entry.h"
 
 #include <fcntl.h>
 #include <nlohmann/json.hpp>
@@ -17,7 +19,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdio>
 #include <cstdlib>
 
 namespace cleanroom::image {
@@ -32,12 +33,11 @@ constexpr std::size_t kMaxRecordBytes = 4u << 20;
 constexpr int kRecordVersion = 1;
 constexpr std::chrono::minutes kBuildTimeout{60};  // of another process that builds the same image
 constexpr int kLockPollMilliseconds = 50;
-constexpr const char* kRootfs = "rootfs.ext4";
-constexpr const char* kRecord = "image.json";
 
 base::Failure not_here(const model::Digest& digest, std::string_view why) {
-  return fail(base::Error(Code::not_found, "image_not_found", fmt::format("the image {} {}", digest.to_string(), why))
-                  .with_hint("import it: cleanroom image import oci:DIR, oci-archive:FILE or docker-archive:FILE"));
+  return fail(
+      base::Error(Code::not_found, "image_not_found", fmt::format("the image {} {}", digest.to_string(), why))
+          .with_hint("pull or import it: cleanroom image pull NAME@sha256:..., cleanroom image import oci:DIR"));
 }
 
 Json to_json(const StoredImage& image) {
@@ -75,12 +75,14 @@ Result<StoredImage> from_json(const Json& json, const model::Digest& digest, con
   return not_here(digest, "has a damaged record in the store");
 }
 
-Result<base::Fd> take_lock(const std::filesystem::path& path) {
+Result<base::Fd> take_lock(const std::filesystem::path& path, const std::stop_token& stop) {
   CR_ASSIGN(base::Fd fd, base::open_file(path, O_RDWR | O_CREAT, 0600));
   const base::Deadline deadline = base::deadline_in(kBuildTimeout);
   // flock() has no timeout of its own; the kernel drops the lock when its holder dies.
   while (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
     if (errno != EWOULDBLOCK && errno != EINTR) return fail(base::errno_error("lock", path.native()));
+    if (stop.stop_requested())
+      return fail(Code::cancelled, "cancelled", "cancelled while another process builds this image");
     if (base::time_left(deadline).count() == 0) {
       return fail(
           Code::timeout,
@@ -95,22 +97,58 @@ Result<void> sync(const base::Fd& fd, const std::filesystem::path& path) {
   return ::fsync(fd.get()) == 0 ? Result<void>() : fail(base::errno_error("sync", path.native()));
 }
 
-// What builds of this digest left behind when they were killed. Its lock is held.
-void sweep(const std::filesystem::path& root, const std::string& prefix) {
-  std::error_code ignored;
-  for (const auto& entry : std::filesystem::directory_iterator(root, ignored)) {
-    if (entry.path().filename().native().starts_with(prefix)) std::filesystem::remove_all(entry.path(), ignored);
+// Finds layers in the images of a store and in what killed builds of this image left. Opens each image file once.
+class StoredLayers {
+ public:
+  StoredLayers(const std::filesystem::path& root, const std::string& build_prefix, const std::filesystem::path& own) {
+    std::error_code ignored;
+    for (const auto& entry : std::filesystem::directory_iterator(root, ignored)) {
+      const std::string name = entry.path().filename().native();
+      const bool image = model::Digest::parse("sha256:" + name).has_value();
+      if ((image || name.starts_with(build_prefix)) && entry.path() != own) places_.push_back({entry.path(), nullptr});
+    }
+    // Whole images first, then by name: which one is taken must not depend on the directory's order.
+    std::sort(places_.begin(), places_.end(), [](const Place& a, const Place& b) { return a.path > b.path; });
   }
-}
+
+  std::optional<StoredLayer> find(const model::Digest& diff_id) {
+    for (Place& place : places_) {
+      auto file = base::open_file(place.path / kLayers / LayerCheckpoints::file_name(diff_id), O_RDONLY | O_NOFOLLOW);
+      if (!file) continue;
+      auto index = LayerIndexReader::open(std::move(*file));
+      if (!index || !open_image(place)) continue;
+      const std::uint64_t end = (std::uint64_t{index->data().first} + index->data().count) * kBlockSize;
+      struct stat info {};
+      if (::fstat(place.image->get(), &info) != 0 || static_cast<std::uint64_t>(info.st_size) < end) continue;
+      return StoredLayer{place.image, std::move(*index)};
+    }
+    return std::nullopt;
+  }
+
+ private:
+  struct Place {
+    std::filesystem::path path;
+    std::shared_ptr<const base::Fd> image;
+  };
+  static bool open_image(Place& place) {
+    if (place.image) return true;
+    auto fd = base::open_file(place.path / kRootfs, O_RDONLY | O_NOFOLLOW);
+    if (fd) place.image = std::make_shared<const base::Fd>(std::move(*fd));
+    return place.image != nullptr;
+  }
+  std::vector<Place> places_;
+};
 
 Result<StoredImage> build_into(const std::filesystem::path& directory, const ImageSource& source,
-                               std::string_view written_as, const Limits& limits) {
+                               std::string_view written_as, BuildOptions options) {
   CR_ASSIGN(const BuildPlan plan, source.plan());
   CR_ASSIGN(const base::Fd directory_fd, base::open_file(directory, O_RDONLY | O_DIRECTORY));
+  options.layers = directory / kLayers;
+  CR_TRY(base::make_private_directories(options.layers));
   const auto rootfs = directory / kRootfs;
   CR_ASSIGN(base::Fd file, base::open_file(rootfs, O_RDWR | O_CREAT | O_EXCL, 0600));
   CR_ASSIGN(const base::Fd kept, base::open_file(rootfs, O_RDWR));
-  CR_TRY(build_image(source.files(), plan, source.digest(), std::move(file), directory_fd, limits));
+  CR_TRY(build_image(source.files(), plan, source.digest(), std::move(file), directory_fd, options));
   if (::fchmod(kept.get(), 0444) != 0) return fail(base::errno_error("set mode of", rootfs.native()));
   CR_TRY(sync(kept, rootfs));
   struct stat info {};
@@ -122,8 +160,23 @@ Result<StoredImage> build_into(const std::filesystem::path& directory, const Ima
                     .source = std::string(written_as),
                     .created = base::format_utc_now()};
   CR_TRY(base::write_file_atomically(directory / kRecord, base::canonical_json(to_json(image)) + "\n", 0444));
+  CR_ASSIGN(const base::Fd layers_fd, base::open_file(options.layers, O_RDONLY | O_DIRECTORY));
+  CR_TRY(sync(layers_fd, options.layers));
   CR_TRY(sync(directory_fd, directory));
   return image;
+}
+
+// Puts what was built where it belongs. What stands there already is damaged: out of the way, and gone with the next
+// sweep at the latest.
+Result<void> publish(const std::filesystem::path& root, base::TempDir built, const std::string& hex) {
+  const auto target = root / hex;
+  const auto old = root / (removed_prefix(hex) + "damaged");
+  if (::rename(target.c_str(), old.c_str()) != 0 && errno != ENOENT)
+    return fail(base::errno_error("move", target.native()));
+  if (::rename(built.path().c_str(), target.c_str()) != 0) return fail(base::errno_error("publish", target.native()));
+  built.release();
+  CR_ASSIGN(const base::Fd fd, base::open_file(root, O_RDONLY | O_DIRECTORY));
+  return sync(fd, root);
 }
 
 }  // namespace
@@ -138,7 +191,7 @@ Result<std::filesystem::path> default_image_root() {
               "cannot find the image store: neither XDG_DATA_HOME nor HOME is an absolute path");
 }
 
-Result<StoredImage> ImageStore::find(const model::Digest& digest) const {
+Result<StoredImage> ImageStore::read(const model::Digest& digest) const {
   const auto directory = root_ / digest.hex();
   auto text = base::read_file(directory / kRecord, kMaxRecordBytes);
   if (!text && text.error().code == Code::not_found) return not_here(digest, "is not in the store");
@@ -153,14 +206,52 @@ Result<StoredImage> ImageStore::find(const model::Digest& digest) const {
   return image;
 }
 
+// The lock is on the record. One that was removed between open and lock is no longer the file of that name.
+Result<StoredImage> ImageStore::take_lease(const model::Digest& digest) const {
+  const auto record = root_ / digest.hex() / kRecord;
+  auto fd = base::open_file(record, O_RDONLY | O_NOFOLLOW);
+  if (!fd) return not_here(digest, "is not in the store");
+  struct stat held {};
+  struct stat named {};
+  const bool same = ::flock(fd->get(), LOCK_SH | LOCK_NB) == 0 && ::fstat(fd->get(), &held) == 0 &&
+                    ::lstat(record.c_str(), &named) == 0 && held.st_ino == named.st_ino;
+  if (!same) return not_here(digest, "is being removed from the store");
+  CR_ASSIGN(StoredImage image, read(digest));
+  // The time of the last use, for collect(). Not ours: then nobody collects by it either.
+  ::futimens(fd->get(), nullptr);
+  image.lease = std::make_shared<const base::Fd>(std::move(*fd));
+  return image;
+}
+
+Result<StoredImage> ImageStore::find(const model::Digest& digest) const {
+  auto image = take_lease(digest);
+  if (image) return image;
+  const auto manifest = ImageNames(root_).alias(digest);
+  return manifest ? take_lease(*manifest) : image;
+}
+
+Result<StoredImage> ImageStore::find(const model::ImageReference& reference) const {
+  if (reference.digest()) return find(*reference.digest());
+  const auto digest = ImageNames(root_).named(reference);
+  if (digest) return find(*digest);
+  return fail(base::Error(Code::not_found, "image_not_found",
+                          fmt::format("the image '{}' is not in the store", reference.to_string()))
+                  .with_hint(fmt::format("cleanroom image pull {}", reference.to_string())));
+}
+
 Result<std::vector<StoredImage>> ImageStore::list() const {
   std::vector<StoredImage> images;
+  auto names = ImageNames(root_).all();
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(root_, error)) {
     const auto digest = model::Digest::parse("sha256:" + entry.path().filename().native());
     if (!digest) continue;
-    auto image = find(*digest);
-    if (image) images.push_back(std::move(*image));
+    auto image = read(*digest);
+    if (!image) continue;
+    image->disk_bytes = disk_bytes_of(entry.path());
+    image->last_used = last_use_of(entry.path());
+    if (auto found = names.find(*digest); found != names.end()) image->names = std::move(found->second);
+    images.push_back(std::move(*image));
   }
   if (error && error != std::errc::no_such_file_or_directory) {
     return fail(base::errno_error("list", root_.native(), error.value()));
@@ -169,42 +260,39 @@ Result<std::vector<StoredImage>> ImageStore::list() const {
   return images;
 }
 
-Result<StoredImage> ImageStore::ensure(std::string_view source_text) {
-  CR_ASSIGN(const SourceName name, parse_source(source_text));
-  if (name.kind == SourceKind::stored) {
-    CR_ASSIGN(const model::Digest digest, model::Digest::parse(name.digest));
-    return find(digest);
-  }
-  const auto explain = [&](base::Error error) {
-    return fail(std::move(error).with_context(fmt::format("cannot import the image '{}'", shown(source_text))));
-  };
-  auto source = ImageSource::open(name, limits_);
-  if (!source) return explain(std::move(source.error()));
-  const std::string& hex = source->digest().hex();
-  if (auto present = find(source->digest())) return present;
-
+Result<StoredImage> ImageStore::build(const ImageSource& source, std::string_view written_as,
+                                      const std::stop_token& stop) const {
+  const std::string& hex = source.digest().hex();
+  if (auto present = find(source.digest())) return present;
   CR_TRY(base::make_private_directories(root_));
-  CR_ASSIGN(const base::Fd lock, take_lock(root_ / ("." + hex + ".lock")));
-  if (auto present = find(source->digest())) return present;  // built while we waited
-  const std::string prefix = ".build-" + hex + "-";
-  sweep(root_, prefix);
-  CR_ASSIGN(base::TempDir temporary, base::TempDir::create(root_, prefix));
-  auto built = build_into(temporary.path(), *source, source_text, limits_);
-  if (!built) return explain(std::move(built.error()));
+  CR_ASSIGN(const base::Fd lock, take_lock(lock_file(root_, hex), stop));
+  if (auto present = find(source.digest())) return present;  // built while we waited
+  CR_ASSIGN(base::TempDir temporary, base::TempDir::create(root_, build_prefix(hex)));
+  StoredLayers layers(root_, build_prefix(hex), temporary.path());
+  const auto failed = [&](base::Error error) {
+    // Finished layers are of use to a next try, when there is a point in one.
+    const bool again = error.code != Code::invalid_input && has_finished_layers(temporary.path());
+    if (again) sweep(root_, build_prefix(hex), temporary.release());
+    return fail(std::move(error).with_context(fmt::format("cannot prepare the image '{}'", shown(written_as))));
+  };
+  auto built = build_into(temporary.path(), source, written_as,
+                          {.limits = limits_, .layers = {}, .stored = [&](const auto& id) { return layers.find(id); }});
+  if (!built) return failed(std::move(built.error()));
+  CR_TRY(publish(root_, std::move(temporary), hex));
+  sweep(root_, build_prefix(hex));
+  sweep(root_, removed_prefix(hex));
+  return find(source.digest());
+}
 
-  const auto target = root_ / hex;
-  // find() refused what stands there, so it is damaged: out of the way, and gone with the next sweep at the latest.
-  const auto old = root_ / (prefix + "damaged");
-  if (::rename(target.c_str(), old.c_str()) != 0 && errno != ENOENT)
-    return fail(base::errno_error("move", target.native()));
-  if (::rename(temporary.path().c_str(), target.c_str()) != 0)
-    return fail(base::errno_error("publish", target.native()));
-  temporary.release();
-  sweep(root_, prefix);
-  CR_ASSIGN(const base::Fd root, base::open_file(root_, O_RDONLY | O_DIRECTORY));
-  CR_TRY(sync(root, root_));
-  built->rootfs = target / kRootfs;
-  return built;
+Result<StoredImage> ImageStore::ensure(std::string_view source_text, const std::stop_token& stop) const {
+  CR_ASSIGN(const SourceName name, parse_source(source_text));
+  if (name.kind == SourceKind::stored) return find(*name.digest);
+  if (name.kind == SourceKind::registry) return find(*name.reference);
+  auto source = ImageSource::open(name, limits_);
+  if (!source)
+    return fail(
+        std::move(source.error()).with_context(fmt::format("cannot prepare the image '{}'", shown(source_text))));
+  return build(*source, source_text, stop);
 }
 
 }  // namespace cleanroom::image

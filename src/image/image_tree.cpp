@@ -40,7 +40,7 @@ bool ImageTree::Equal::operator()(const Key& a, NodeId b) const {
   return a.parent == other.parent && a.name == other.name;
 }
 
-ImageTree::ImageTree(const Limits& limits, std::function<Result<void>(const FileData&)> release)
+ImageTree::ImageTree(const Limits& limits, std::function<void(const FileData&)> release)
     : limits_(limits), release_(std::move(release)), index_(0, Hash{this}, Equal{this}) {
   inodes_.push_back({.names = 1});
   nodes_.push_back({});
@@ -93,11 +93,11 @@ Result<std::uint32_t> ImageTree::new_inode() {
   return static_cast<std::uint32_t>(inodes_.size() - 1);
 }
 
-Result<void> ImageTree::drop_inode(std::uint32_t inode) {
-  if (--inodes_[inode].names > 0) return {};
+void ImageTree::drop_inode(std::uint32_t inode) {
+  if (--inodes_[inode].names > 0) return;
   if (inodes_[inode].text) texts_[inodes_[inode].text - 1] = {};
   free_inodes_.push_back(inode);
-  return release_(inodes_[inode].data);
+  release_(inodes_[inode].data);
 }
 
 Result<ImageTree::NodeId> ImageTree::make(NodeId parent, std::string_view name, std::uint32_t inode) {
@@ -133,9 +133,9 @@ Result<ImageTree::NodeId> ImageTree::make_directory(NodeId parent, std::string_v
   return make(parent, name, inode);
 }
 
-Result<void> ImageTree::remove(NodeId id) {
+void ImageTree::remove(NodeId id) {
   while (nodes_[id].first_child != kNone)
-    CR_TRY(remove(nodes_[id].first_child));
+    remove(nodes_[id].first_child);
   index_.erase(id);
   const Node node = nodes_[id];
   if (node.previous == kNone)
@@ -144,23 +144,22 @@ Result<void> ImageTree::remove(NodeId id) {
     nodes_[node.previous].next = node.next;
   if (node.next != kNone) nodes_[node.next].previous = node.previous;
   free_nodes_.push_back(id);
-  return drop_inode(node.inode);
+  drop_inode(node.inode);
 }
 
-Result<void> ImageTree::remove_lower_children(NodeId id) {
+void ImageTree::remove_lower_children(NodeId id) {
   for (NodeId child = nodes_[id].first_child; child != kNone;) {
     const NodeId next = nodes_[child].next;
-    CR_TRY(remove_lower(child));
+    remove_lower(child);
     child = next;
   }
-  return {};
 }
 
 // Removes what lower layers brought; true when the node itself is gone. A directory stays while something in it stays.
-Result<bool> ImageTree::remove_lower(NodeId id) {
-  CR_TRY(remove_lower_children(id));
+bool ImageTree::remove_lower(NodeId id) {
+  remove_lower_children(id);
   if (nodes_[id].layer == layer_ || nodes_[id].first_child != kNone) return false;
-  CR_TRY(remove(id));
+  remove(id);
   return true;
 }
 
@@ -173,7 +172,7 @@ Result<ImageTree::NodeId> ImageTree::step(NodeId at, std::string_view name, Miss
     if (nodes_[child].layer == layer_) {
       return image_invalid(fmt::format("'{}' is a directory and not a directory in one layer", shown(name)));
     }
-    CR_TRY(remove(child));
+    remove(child);
   }
   return make_directory(at, name);
 }
@@ -263,7 +262,7 @@ Result<void> ImageTree::put_hardlink(const TarMember& member, NodeId parent, std
   if (existing == linked) return refused("leads to itself");
   const std::uint32_t inode = nodes_[linked].inode;
   ++inodes_[inode].names;  // held while what stands in the way goes
-  if (existing != kNone) CR_TRY(remove(existing));
+  if (existing != kNone) remove(existing);
   const auto made = make(parent, name, inode);
   --inodes_[inode].names;
   if (!made) return base::fail(made.error());
@@ -289,7 +288,7 @@ Result<void> ImageTree::put(const TarMember& member, const FileData& data) {
       nodes_[existing].layer = layer_;
       return fill(nodes_[existing].inode, member, {});
     }
-    CR_TRY(remove(existing));
+    remove(existing);
   }
   CR_ASSIGN(const std::uint32_t inode, new_inode());
   CR_TRY(fill(inode, member, data));
@@ -316,11 +315,12 @@ Result<void> ImageTree::whiteout(const TarMember& member) {
   }
   CR_ASSIGN(const NodeId parent, resolve(names, Missing::stop));
   if (parent == kNone) return {};
-  if (opaque) return remove_lower_children(parent);
+  if (opaque) {
+    remove_lower_children(parent);
+    return {};
+  }
   const NodeId target = find(parent, hidden);
-  if (target == kNone) return {};
-  const auto removed = remove_lower(target);
-  if (!removed) return base::fail(removed.error());
+  if (target != kNone) remove_lower(target);
   return {};
 }
 

@@ -28,7 +28,7 @@ namespace cleanroom::image {
 class ImageTree {
  public:
   // `release` is called for the content of every file that loses its last name.
-  ImageTree(const Limits& limits, std::function<base::Result<void>(const FileData&)> release);
+  ImageTree(const Limits& limits, std::function<void(const FileData&)> release);
   ImageTree(const ImageTree&) = delete;
   ImageTree& operator=(const ImageTree&) = delete;
 
@@ -106,17 +106,17 @@ class ImageTree {
   base::Result<NodeId> make(NodeId parent, std::string_view name, std::uint32_t inode);
   base::Result<NodeId> make_directory(NodeId parent, std::string_view name);
   base::Result<NodeId> step(NodeId at, std::string_view name, Missing missing);
-  base::Result<void> remove(NodeId id);
-  base::Result<bool> remove_lower(NodeId id);
-  base::Result<void> remove_lower_children(NodeId id);
+  void remove(NodeId id);
+  bool remove_lower(NodeId id);
+  void remove_lower_children(NodeId id);
   base::Result<std::uint32_t> new_inode();
-  base::Result<void> drop_inode(std::uint32_t inode);
+  void drop_inode(std::uint32_t inode);
   base::Result<void> fill(std::uint32_t inode, const TarMember& member, const FileData& data);
   base::Result<void> put_hardlink(const TarMember& member, NodeId parent, std::string_view name);
   base::Result<void> charge(std::size_t bytes);
 
   const Limits limits_;
-  std::function<base::Result<void>(const FileData&)> release_;
+  std::function<void(const FileData&)> release_;
   std::uint16_t layer_ = 0;
   std::deque<Node> nodes_;
   std::deque<Inode> inodes_;

@@ -2,7 +2,6 @@
 // The JSON documents of an image, read strictly (OCI image-spec 1.1: image-index.md, manifest.md, config.md; Docker's
 // image manifest version 2, schema 2). All errors are image_invalid.
 #include "src/base/os/result.h"
-#include "src/image/image_store.h"
 #include "src/image/layer_stream.h"
 #include "src/model/digest.h"
 
@@ -14,6 +13,15 @@
 namespace cleanroom::image {
 
 enum class DocumentKind { index, manifest };
+
+// What the image's config says about processes (OCI image-spec config.md).
+struct ImageConfig {
+  std::vector<std::string> env;  // "K=V"
+  std::string user;
+  std::string workdir;
+  std::vector<std::string> entrypoint;
+  std::vector<std::string> cmd;
+};
 
 struct Descriptor {
   std::string media_type;

@@ -16,6 +16,8 @@ class ContentReader {
   virtual ~ContentReader() = default;
   // Fills at most into.size() bytes; 0 = end. May block.
   virtual base::Result<std::size_t> read(std::span<std::byte> into) = 0;
+  // From another thread: a read() that waits, and all later ones, fail soon. Nothing to do where none waits for long.
+  virtual void abort() noexcept {}
 };
 
 enum class EntryKind : std::uint8_t { file, directory, symlink, hardlink, char_device, block_device, fifo, socket };

@@ -180,10 +180,11 @@ TEST_SUITE("image/store") {
       CHECK_MESSAGE((!named && named.error().reason == "image_ref_invalid"), failure_of(named));
     }
     Place place;
-    for (const char* source : {"", "debian", "debian:12", "oci:", "oci:x:", "http://x/y", "sha256:xyz"}) {
+    for (const char* source : {"", "oci:", "oci:x:", "http://x/y", "sha256:xyz", "podman:", "podman:-x"}) {
       CAPTURE(source);
       CHECK(place.store.ensure(source).error().reason == "image_ref_invalid");
     }
+    CHECK(place.store.ensure("debian:12").error().reason == "image_not_found");
   }
 
   TEST_CASE("IMG-16 documents of two kinds, other kinds, or nested indexes are refused") {

@@ -1,0 +1,38 @@
+#pragma once
+// What images of a store are called.
+//   <root>/aliases/<64 hex of an index>: the digest of the manifest that it has for this host. Never changes.
+//   <root>/names/<64 hex over the reference>: {"reference", "digest"}: a name given at an import or a pull.
+#include "src/base/os/result.h"
+#include "src/model/digest.h"
+#include "src/model/image_reference.h"
+
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace cleanroom::image {
+
+class ImageNames {
+ public:
+  explicit ImageNames(std::filesystem::path root) : root_(std::move(root)) {}
+
+  base::Result<void> set_alias(const model::Digest& index, const model::Digest& manifest) const;
+  std::optional<model::Digest> alias(const model::Digest& index) const;
+
+  // `reference` without a digest. A name that is there already moves.
+  base::Result<void> set_name(const model::ImageReference& reference, const model::Digest& manifest) const;
+  std::optional<model::Digest> named(const model::ImageReference& reference) const;
+  base::Result<void> remove_name(const model::ImageReference& reference) const;
+
+  // Every name, by the digest that it means.
+  std::map<model::Digest, std::vector<std::string>> all() const;
+  // Drops the names and aliases of an image that is gone.
+  void forget(const model::Digest& manifest) const;
+
+ private:
+  std::filesystem::path root_;
+};
+
+}  // namespace cleanroom::image

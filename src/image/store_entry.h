@@ -1,0 +1,34 @@
+#pragma once
+// The files of an image store, for the parts of ImageStore.
+#include "src/base/os/result.h"
+
+#include <chrono>
+#include <cstdint>
+#include <filesystem>
+#include <string>
+
+namespace cleanroom::image {
+
+inline constexpr const char* kRootfs = "rootfs.ext4";
+inline constexpr const char* kRecord = "image.json";
+inline constexpr const char* kLayers = "layers";
+
+inline std::filesystem::path lock_file(const std::filesystem::path& root, const std::string& hex) {
+  return root / ("." + hex + ".lock");
+}
+// Directories of builds under way or killed, and of entries on their way out.
+inline std::string build_prefix(const std::string& hex) {
+  return ".build-" + hex + "-";
+}
+inline std::string removed_prefix(const std::string& hex) {
+  return ".removed-" + hex + "-";
+}
+
+// Removes what starts with `prefix`, `except` apart; what cannot be removed stays for the next sweep.
+void sweep(const std::filesystem::path& root, const std::string& prefix, const std::filesystem::path& except = {});
+// Whether a killed or failed build left something for the next one.
+bool has_finished_layers(const std::filesystem::path& build_directory);
+std::uint64_t disk_bytes_of(const std::filesystem::path& entry);
+std::chrono::system_clock::time_point last_use_of(const std::filesystem::path& entry);
+
+}  // namespace cleanroom::image
