@@ -22,6 +22,10 @@ class LoginSource {
   // nullopt: none, go on anonymously. `registry` is host[:port] as references name it, `repository` without it.
   // credential_unavailable: there should be one, and it could not be had. May block for as long as its source may take.
   virtual base::Result<std::optional<Login>> find(const std::string& registry, const std::string& repository) = 0;
+
+  // Where find() has none: why there is one all the same that this job or repository may not have. For people, once the
+  // registry has refused; nothing secret in it. Empty: there is none. Does not block.
+  virtual std::string withheld(const std::string& /*registry*/, const std::string& /*repository*/) const { return {}; }
 };
 
 }  // namespace cleanroom::registry
