@@ -17,4 +17,23 @@ void append_base64(std::string& into, std::string_view bytes) {
   into.resize(before + size);
 }
 
+std::optional<Secret> decode_base64(std::string_view text) {
+  constexpr std::string_view kAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  const std::size_t padding = text.ends_with("==") ? 2 : text.ends_with('=') ? 1 : 0;
+  // EVP_DecodeBlock() passes over blanks at the ends, and takes `=` for a digit.
+  const auto digits = text.substr(0, text.size() - padding);
+  if (text.size() % 4 != 0 || digits.find_first_not_of(kAlphabet) != std::string_view::npos) return std::nullopt;
+  if (text.empty()) return Secret();
+  std::string bytes(text.size() / 4 * 3, '\0');
+  const int written =
+      ::EVP_DecodeBlock(reinterpret_cast<unsigned char*>(bytes.data()),
+                        reinterpret_cast<const unsigned char*>(text.data()), static_cast<int>(text.size()));
+  if (written == static_cast<int>(bytes.size())) {
+    bytes.resize(bytes.size() - padding);
+    return Secret(std::move(bytes));
+  }
+  wipe(bytes);
+  return std::nullopt;
+}
+
 }  // namespace cleanroom::base

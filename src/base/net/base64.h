@@ -1,5 +1,8 @@
 #pragma once
 // Base64 (RFC 4648 section 4) by libcrypto.
+#include "src/base/os/secret.h"
+
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -11,5 +14,8 @@ void append_base64(std::string& into, std::string_view bytes);
 constexpr std::size_t base64_size(std::size_t bytes) {
   return (bytes + 2) / 3 * 4;
 }
+
+// Strict: padded, no blanks; else nullopt. A Secret, because what somebody encoded so mostly is one.
+std::optional<Secret> decode_base64(std::string_view text);
 
 }  // namespace cleanroom::base

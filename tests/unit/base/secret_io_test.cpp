@@ -77,6 +77,9 @@ TEST_CASE("base64: the vectors of RFC 4648 section 10") {
     append_base64(text, plain);
     CHECK(text == std::string("> ") + encoded);
     CHECK(base64_size(std::string_view(plain).size()) == std::string_view(encoded).size());
+    const auto decoded = decode_base64(encoded);
+    REQUIRE(decoded);
+    CHECK(decoded->reveal() == plain);
   }
 }
 
@@ -102,4 +105,18 @@ TEST_CASE("GTW-10 no core dumps, and what the process needs of /proc/self still 
   REQUIRE(::waitpid(child, &status, 0) == child);
   CHECK(WIFEXITED(status));
   CHECK(WEXITSTATUS(status) == 0);
+}
+
+TEST_CASE("base64: what is not of the alphabet, or not padded as it should be, is nothing") {
+  for (const char* text : {"Zg", "Zg=", "Zg===", "Z===", "====", "=", "Zm9v=", "Zm9vYg==Zg==", "Zm 9v", " Zm9v",
+                           "Zm9v\n", "Zm9v\nZm9v", "Zm-_", "Zm=v", "Z=9v", "Zm9v\x80"}) {
+    CAPTURE(std::string(text));
+    CHECK_FALSE(decode_base64(text));
+  }
+  std::string all;
+  for (int i = 0; i < 256; ++i)
+    all += static_cast<char>(i);
+  std::string encoded;
+  append_base64(encoded, all);
+  CHECK(decode_base64(encoded)->reveal() == all);
 }
