@@ -17,7 +17,7 @@ namespace {
 
 using policy::JsonView;
 
-constexpr std::array kMethodNames = {"git-read", "git-push", "http-get"};
+constexpr std::array kMethodNames = {"git-read", "git-push", "http-get", "registry-pull"};
 constexpr std::array kSourceNames = {"env", "file", "command", "git-credential", "agent-secret"};
 // Headers that frame or route a request are not a place for a token.
 constexpr std::array kReservedHeaders = {"connection", "content-length", "expect",           "host", "keep-alive", "te",
@@ -58,19 +58,17 @@ class BindingsDecoder {
     Binding binding{.host = *host};
     decode_id(view["id"], binding);
     binding.port = view["port"].integer<std::uint16_t>().value_or(443);
+    decode_methods(view["methods"], binding);
     for (const auto& item : view["paths"].items()) {
       const auto text = item.text();
-      const auto pattern = without_dot_git(text);
+      const auto pattern = binding.for_registry() ? std::string_view(text) : without_dot_git(text);
       if (!is_path_pattern(pattern)) error(item, std::string(kPathPatternRule));
       binding.paths.emplace_back(pattern);
-    }
-    for (const auto& item : view["methods"].items()) {
-      const auto* found = std::find(kMethodNames.begin(), kMethodNames.end(), item.text());
-      if (found != kMethodNames.end()) binding.methods.push_back(static_cast<Method>(found - kMethodNames.begin()));
     }
     decode_jobs(view, binding);
     decode_source(view["source"], binding);
     decode_scheme(view, binding);
+    if (binding.for_registry()) check_registry(view, binding);
     return binding;
   }
 
@@ -84,6 +82,32 @@ class BindingsDecoder {
     if (!view.present()) return;
     if (!is_word(binding.id, "._-")) error(view, "expected letters, digits, '.', '_', '-'");
     if (!ids_.insert(binding.id).second) error(view, "another binding has this id");
+  }
+
+  void decode_methods(const JsonView& view, Binding& binding) {
+    for (const auto& item : view.items()) {
+      const auto* found = std::find(kMethodNames.begin(), kMethodNames.end(), item.text());
+      if (found != kMethodNames.end()) binding.methods.push_back(static_cast<Method>(found - kMethodNames.begin()));
+    }
+    // What the schema refused is absent here, and has its error already.
+    if (binding.methods.empty()) binding.methods.push_back(Method::git_read);
+    const bool registry = std::count(binding.methods.begin(), binding.methods.end(), Method::registry_pull) > 0;
+    if (registry && binding.methods.size() > 1) {
+      error(view, "registry-pull stands alone: its paths are those of images; write two bindings");
+    }
+  }
+
+  // A registry's token service wants a name and a password, or the registry a token: not a header line.
+  void check_registry(const JsonView& view, const Binding& binding) {
+    if (binding.scheme == Scheme::header) error(view["scheme"], "a registry takes basic or bearer");
+    if (binding.scheme == Scheme::basic && binding.username.empty() &&
+        binding.source.kind != SourceKind::git_credential) {
+      error(view["username"], "registry-pull with scheme basic needs it");
+    }
+    const auto& host = binding.host.text();
+    if (host == "index.docker.io" || host == "registry-1.docker.io") {
+      error(view["host"], "write docker.io, as image references name it");
+    }
   }
 
   void decode_jobs(const JsonView& view, Binding& binding) {

@@ -16,7 +16,7 @@
 
 namespace cleanroom::credentials {
 
-enum class Method { git_read, git_push, http_get };
+enum class Method { git_read, git_push, http_get, registry_pull };
 enum class SourceKind { env, file, command, git_credential, agent_secret };
 enum class Scheme { basic, bearer, header };
 
@@ -33,8 +33,9 @@ struct Binding {
   std::string id;
   model::HostName host;
   std::uint16_t port = 443;
-  std::vector<std::string> paths;      // patterns (path_pattern.h), without a trailing .git; never empty
-  std::vector<Method> methods;         // never empty
+  // Patterns (path_pattern.h), never empty; of git repositories without a trailing .git.
+  std::vector<std::string> paths;
+  std::vector<Method> methods;         // never empty; registry_pull stands alone
   std::vector<std::string> pipelines;  // patterns, or "local"; empty = all
   std::vector<std::string> branches;   // patterns; empty = all
   bool forks = false;
@@ -42,6 +43,9 @@ struct Binding {
   Scheme scheme = Scheme::basic;
   std::string username;  // basic; empty = the source's, else kDefaultUsername
   std::string header_name = "Authorization";
+
+  // It is for image repositories: `host` is as references name a registry, and `header` is not its scheme.
+  bool for_registry() const { return !methods.empty() && methods.front() == Method::registry_pull; }
 };
 inline constexpr std::string_view kDefaultUsername = "x-access-token";
 

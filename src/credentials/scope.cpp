@@ -51,12 +51,17 @@ std::optional<Specificity> best_path(const Binding& binding, std::string_view pa
   return best;
 }
 
+// A git host takes either spelling for the same repository; to a registry they are two.
+std::string_view path_of(const Request& request) {
+  return request.method == Method::registry_pull ? std::string_view(request.path) : without_dot_git(request.path);
+}
+
 // Why a binding that names the host is not for this request; null when it is.
 const char* mismatch(const Binding& binding, const Request& request, const JobIdentity& job,
                      const std::vector<policy::SecretRequest>& secrets) {
   if (binding.port != request.port) return "is for another port";
   if (policy_excludes(binding, request, secrets)) return "is not among the policy's secrets for this host";
-  if (!best_path(binding, without_dot_git(request.path))) return "does not name this repository";
+  if (!best_path(binding, path_of(request))) return "does not name this repository";
   if (std::find(binding.methods.begin(), binding.methods.end(), request.method) == binding.methods.end()) {
     return "is not for this method";
   }
@@ -76,11 +81,12 @@ Choice choose_binding(const Request& request, const JobIdentity& job, const Bind
   for (std::size_t i = 0; i < bindings.entries.size(); ++i) {
     const auto& binding = bindings.entries[i];
     if (binding.host != request.host) continue;
+    if (binding.for_registry() != (request.method == Method::registry_pull)) continue;
     if (const char* why = mismatch(binding, request, job, secrets); why != nullptr) {
       refusals.push_back(fmt::format("binding '{}' {}", binding.id, why));
       continue;
     }
-    const auto specificity = best_path(binding, without_dot_git(request.path));
+    const auto specificity = best_path(binding, path_of(request));
     if (best && *specificity <= *best) continue;
     best = specificity;
     choice = {Choice::Kind::grant, i, fmt::format("binding '{}'", binding.id)};

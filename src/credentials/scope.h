@@ -10,17 +10,17 @@
 
 namespace cleanroom::credentials {
 
-// What the gateway wants to send upstream, over TLS.
+// What the gateway or a pull of an image wants to send upstream.
 struct Request {
   model::HostName host;
   std::uint16_t port = 443;
-  std::string path;  // of the repository, decoded, without a leading slash: "acme/web" or "acme/web.git"
+  std::string path;  // of the repository, decoded, without a leading slash: "acme/web" or, for git, "acme/web.git"
   Method method = Method::git_read;
 };
 
 struct Choice {
   enum class Kind {
-    none,          // no binding names this host
+    none,          // no binding names this host; those of registries and those of git do not know each other
     out_of_scope,  // one does, and something else of it does not match
     grant,
   };

@@ -12,6 +12,7 @@
 #include <array>
 #include <cerrno>
 #include <charconv>
+#include <cstdlib>
 #include <cstring>
 
 namespace cleanroom::credentials {
@@ -56,15 +57,18 @@ Result<void> check_token(std::string_view token) {
   return {};
 }
 
-Secret basic_header(std::string_view user, std::string_view token) {
+Secret user_and_token(std::string_view user, std::string_view token) {
   std::string plain;
   plain.reserve(user.size() + 1 + token.size());
   plain.append(user).append(":").append(token);
+  return Secret(std::move(plain));
+}
+
+Secret basic_header(std::string_view plain) {
   std::string header;
   header.reserve(6 + base::base64_size(plain.size()) + 1);
   header.append("Basic ");
   base::append_base64(header, plain);
-  base::wipe(plain);
   return Secret(std::move(header));
 }
 
@@ -99,6 +103,11 @@ std::optional<std::chrono::seconds> git_validity(std::string_view expiry) {
 
 }  // namespace
 
+std::string operator_program_path() {
+  const char* const bin = std::getenv("BUILDKITE_BIN_PATH");
+  return bin != nullptr && bin[0] == '/' ? fmt::format("{}:{}", kProgramPath, bin) : kProgramPath;
+}
+
 HostEnvironment HostEnvironment::from_process() {
   HostEnvironment host;
   for (char** entry = ::environ; entry != nullptr && *entry != nullptr; ++entry) {
@@ -107,9 +116,7 @@ HostEnvironment HostEnvironment::from_process() {
     if (equals != std::string_view::npos) host.variables.emplace(text.substr(0, equals), text.substr(equals + 1));
   }
   host.home = policy::operator_home();
-  host.program_path = kProgramPath;
-  const auto bin = host.variables.find("BUILDKITE_BIN_PATH");
-  if (bin != host.variables.end() && bin->second.starts_with('/')) host.program_path += ":" + bin->second;
+  host.program_path = operator_program_path();
   host.user = ::geteuid();
   return host;
 }
@@ -134,6 +141,19 @@ Sources::Sources(const Bindings& bindings, HostEnvironment host, std::chrono::mi
 }
 
 Result<FetchedHeader> Sources::fetch(const Binding& binding) const {
+  CR_ASSIGN(auto login, fetch_login(binding));
+  switch (binding.scheme) {
+    case Scheme::basic:
+      return FetchedHeader{basic_header(login.value.reveal()), login.valid};
+    case Scheme::bearer:
+      return FetchedHeader{bearer_header(login.value.reveal()), login.valid};
+    case Scheme::header:
+      break;
+  }
+  return FetchedHeader{std::move(login.value), login.valid};
+}
+
+Result<FetchedLogin> Sources::fetch_login(const Binding& binding) const {
   const auto refuse = [&](base::Error cause) {
     cause.reason = "credential_unavailable";
     cause.message =
@@ -149,18 +169,10 @@ Result<FetchedHeader> Sources::fetch(const Binding& binding) const {
   if (!is_printable(given) || given.find(':') != std::string_view::npos) {
     return refuse(unavailable("its user name is not printable ASCII without ':'"));
   }
-  switch (binding.scheme) {
-    case Scheme::basic: {
-      const std::string_view otherwise = given.empty() ? kDefaultUsername : given;
-      const std::string_view user = binding.username.empty() ? otherwise : std::string_view(binding.username);
-      return FetchedHeader{basic_header(user, value), token->valid};
-    }
-    case Scheme::bearer:
-      return FetchedHeader{bearer_header(value), token->valid};
-    case Scheme::header:
-      break;
-  }
-  return FetchedHeader{copy_of(value), token->valid};
+  if (binding.scheme != Scheme::basic) return FetchedLogin{std::move(token->value), token->valid};
+  const std::string_view otherwise = given.empty() ? kDefaultUsername : given;
+  const std::string_view user = binding.username.empty() ? otherwise : std::string_view(binding.username);
+  return FetchedLogin{user_and_token(user, value), token->valid};
 }
 
 Result<Sources::Token> Sources::read(const Binding& binding) const {

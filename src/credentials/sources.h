@@ -29,10 +29,17 @@ struct HostEnvironment {
   static HostEnvironment from_process();
 };
 
+// HostEnvironment::program_path of this process.
+std::string operator_program_path();
+
 inline constexpr std::chrono::seconds kSourceTimeLimit{15};
 inline constexpr std::size_t kMaxSourceBytes = 64 * 1024;
 inline constexpr std::size_t kMaxTokenBytes = 8 * 1024;  // longer header lines are refused by servers
 
+struct FetchedLogin {
+  base::Secret value;                         // basic: "user:token"; else the bare token
+  std::optional<std::chrono::seconds> valid;  // as below
+};
 struct FetchedHeader {
   base::Secret value;                         // "Basic ...", "Bearer ...", or the bare token
   std::optional<std::chrono::seconds> valid;  // what the source says of its life from now on
@@ -47,6 +54,8 @@ class Sources {
   // Blocks for at most the time limit, a file system that hangs aside. Fails with credential_unavailable, naming the
   // binding and the kind of its source, never the value, a program's output or its arguments.
   base::Result<FetchedHeader> fetch(const Binding& binding) const;
+  // The same before it becomes a header's value, for a protocol that has other places for it.
+  base::Result<FetchedLogin> fetch_login(const Binding& binding) const;
 
  private:
   struct Token {

@@ -1,8 +1,11 @@
 #include "src/policy/operator_config.h"
 
+#include "src/model/image_reference.h"
 #include "src/policy/json_view.h"
 #include "src/policy/operator_file.h"
 #include "src/policy/operator_schema.h"
+
+#include <algorithm>
 
 namespace cleanroom::policy {
 namespace {
@@ -43,7 +46,84 @@ QemuConfig decode_qemu(const JsonView& view, const base::CheckedDocument& docume
   return qemu;
 }
 
+// As references name registries: one parser for both, or an entry would stand for another registry than it says.
+std::optional<std::string> registry_name(const std::string& text) {
+  if (text.find('/') != std::string::npos) return std::nullopt;
+  const auto reference = model::ImageReference::parse(text + "/x");
+  if (!reference) return std::nullopt;
+  // A word that names no host is read as a repository of Docker Hub.
+  const bool named = reference->registry() != "docker.io" || text.find('.') != std::string::npos;
+  return named ? std::optional(reference->registry()) : std::nullopt;
+}
+
+class RegistriesDecoder {
+ public:
+  RegistriesDecoder(const base::CheckedDocument& document, base::Diagnostics& diagnostics)
+      : document_(document), diagnostics_(diagnostics) {}
+
+  std::vector<RegistryConfig> decode(const JsonView& view) {
+    std::vector<RegistryConfig> out;
+    for (const auto& item : view.items()) {
+      auto registry = decode_one(item);
+      const auto same = [&](const RegistryConfig& other) { return other.host == registry.host; };
+      if (!registry.host.empty() && std::any_of(out.begin(), out.end(), same)) {
+        error(item["host"], "another entry is for this registry");
+      }
+      out.push_back(std::move(registry));
+    }
+    return out;
+  }
+
+ private:
+  void error(const JsonView& where, std::string message) {
+    diagnostics_.error(document_.position_of(where.path()), where.path(), std::move(message));
+  }
+
+  std::string name(const JsonView& view) {
+    if (!view.present()) return {};
+    if (auto name = registry_name(view.text())) return *name;
+    error(view, "expected host or host:port, as image references name a registry");
+    return {};
+  }
+
+  RegistryConfig decode_one(const JsonView& view) {
+    RegistryConfig registry{.host = name(view["host"]), .insecure = view["insecure"].boolean(false)};
+    for (const auto& item : view["mirrors"].items()) {
+      auto mirror = name(item);
+      const auto& known = registry.mirrors;
+      if (!mirror.empty() && mirror == registry.host) error(item, "the registry is not its own mirror");
+      if (!mirror.empty() && std::find(known.begin(), known.end(), mirror) != known.end()) {
+        error(item, "this mirror is listed already");
+      }
+      registry.mirrors.push_back(std::move(mirror));
+    }
+    registry.ca_file = absolute_path(view["ca_file"], document_, diagnostics_);
+    if (view["token_realm"].present()) registry.token_realm = name(view["token_realm"]);
+    if (registry.insecure && registry.ca_file) error(view["ca_file"], "plain HTTP has no certificates");
+    if (registry.insecure && registry.host == "docker.io") error(view["insecure"], "Docker Hub has HTTPS only");
+    return registry;
+  }
+
+  const base::CheckedDocument& document_;
+  base::Diagnostics& diagnostics_;
+};
+
+ImagesConfig decode_images(const JsonView& view) {
+  ImagesConfig images;
+  images.parallel_downloads = view["parallel_downloads"].integer<unsigned>().value_or(images.parallel_downloads);
+  images.max_gib = view["max_gib"].integer<std::uint64_t>();
+  images.unused_days = view["unused_days"].integer<std::uint32_t>();
+  if (view["docker_config"].present()) images.docker_config = view["docker_config"].boolean(false);
+  return images;
+}
+
 }  // namespace
+
+const RegistryConfig* OperatorConfig::registry(std::string_view host) const {
+  const auto found = std::find_if(registries.begin(), registries.end(),
+                                  [&](const RegistryConfig& entry) { return entry.host == host; });
+  return found == registries.end() ? nullptr : &*found;
+}
 
 base::Result<OperatorConfig> load_operator_config(const OperatorPaths& paths, base::Diagnostics* diagnostics) {
   base::Diagnostics local("config.yaml", "config_invalid");
@@ -64,6 +144,8 @@ base::Result<OperatorConfig> load_operator_config(const OperatorPaths& paths, ba
   config.git_mirror = {.enable = mirror["enable"].boolean(false),
                        .max_gib = mirror["max_gib"].integer<std::uint64_t>().value_or(config.git_mirror.max_gib),
                        .directory = absolute_path(mirror["directory"], file->document, report)};
+  config.registries = RegistriesDecoder(file->document, report).decode(root["registries"]);
+  config.images = decode_images(root["images"]);
   if (report.has_errors()) return base::fail(operator_file_error(file->path, report));
   return config;
 }

@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace cleanroom::policy {
@@ -58,6 +59,22 @@ struct GitMirrorConfig {
   std::optional<std::filesystem::path> directory;  // absolute; nullopt: the default
 };
 
+// How one registry is reached. A mirror has an entry of its own where it needs one.
+struct RegistryConfig {
+  std::string host;                              // host[:port] as image references name it: docker.io, [::1]:5000
+  std::vector<std::string> mirrors;              // host[:port], asked before the registry itself, in this order
+  bool insecure = false;                         // plain HTTP
+  std::optional<std::filesystem::path> ca_file;  // PEM, absolute: authorities besides this host's
+  std::optional<std::string> token_realm;        // host[:port]: a token service that may get this registry's login
+};
+
+struct ImagesConfig {
+  unsigned parallel_downloads = 4;           // of one pull
+  std::optional<std::uint64_t> max_gib;      // nullopt: the store has no size limit
+  std::optional<std::uint32_t> unused_days;  // nullopt: images do not grow old
+  std::optional<bool> docker_config;         // whether Docker's files may have logins; nullopt: outside Buildkite only
+};
+
 struct OperatorConfig {
   std::optional<std::filesystem::path> file;  // nullopt: no file, all defaults
   std::string default_backend = "auto";       // auto | qemu
@@ -68,6 +85,10 @@ struct OperatorConfig {
   // PEM: authorities that the gateway's upstreams may be certified by, besides this host's. Absolute.
   std::optional<std::filesystem::path> gateway_ca_file;
   GitMirrorConfig git_mirror;
+  std::vector<RegistryConfig> registries;  // in the order of the file; no host twice
+  ImagesConfig images;
+
+  const RegistryConfig* registry(std::string_view host) const;  // null: it has no entry
 };
 
 // config_insecure: owner neither root nor the running user, or group/world-writable (the file or its directory), or

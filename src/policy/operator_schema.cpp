@@ -103,10 +103,71 @@ base::Schema make_gateway_rows() {
   };
 }
 
+base::Schema make_registry_rows() {
+  return {
+      {.path = "registries",
+       .type = SchemaType::sequence,
+       .default_json = "[]",
+       .doc = "Container registries that need more than their name (docs/images.md)",
+       .max_size = 200},
+      {.path = "registries[]", .type = SchemaType::mapping, .doc = "One registry, or one mirror"},
+      {.path = "registries[].host",
+       .presence = Presence::required,
+       .doc = "host or host:port, as image references name it; Docker Hub is `docker.io`",
+       .min_size = 1},
+      {.path = "registries[].mirrors",
+       .type = SchemaType::sequence,
+       .doc = "host or host:port of registries that have the same repositories; asked first, in this order",
+       .min_size = 1,
+       .max_size = 8},
+      {.path = "registries[].mirrors[]", .doc = "What else it needs is in an entry of its own", .min_size = 1},
+      {.path = "registries[].insecure",
+       .type = SchemaType::boolean,
+       .default_json = "false",
+       .doc = "Plain HTTP: whoever is in between reads logins and, of images without a digest, chooses the image"},
+      {.path = "registries[].ca_file",
+       .doc = "Absolute path of a PEM file: authorities to trust for this registry and its token service, besides this "
+              "host's",
+       .min_size = 1,
+       .max_size = 4096},
+      {.path = "registries[].token_realm",
+       .doc = "host or host:port of a token service that may get this registry's login. Those of the same host or "
+              "registrable domain may anyway",
+       .min_size = 1},
+  };
+}
+
+base::Schema make_image_rows() {
+  return {
+      {.path = "images", .type = SchemaType::mapping, .default_json = "{}", .doc = "Pulling and keeping images"},
+      {.path = "images.parallel_downloads",
+       .type = SchemaType::integer,
+       .default_json = "4",
+       .doc = "Connections of one pull",
+       .minimum = 1,
+       .maximum = 16},
+      {.path = "images.max_gib",
+       .type = SchemaType::integer,
+       .doc = "Size of the store; images not used for longest go first. Absent: no limit",
+       .minimum = 1,
+       .maximum = 1024 * 1024},
+      {.path = "images.unused_days",
+       .type = SchemaType::integer,
+       .doc = "Images not used for longer go. Absent: they stay",
+       .minimum = 1,
+       .maximum = 3650},
+      {.path = "images.docker_config",
+       .type = SchemaType::boolean,
+       .doc = "Whether logins of Docker's and Podman's files are used. Absent: outside Buildkite only"},
+  };
+}
+
 base::Schema make_config_rows() {
   auto rows = make_main_rows();
-  auto more = make_gateway_rows();
-  std::move(more.begin(), more.end(), std::back_inserter(rows));
+  for (auto* make : {make_gateway_rows, make_registry_rows, make_image_rows}) {
+    auto more = make();
+    std::move(more.begin(), more.end(), std::back_inserter(rows));
+  }
   return rows;
 }
 
@@ -194,8 +255,8 @@ void add_scope_rows(base::Schema& rows) {
   };
   list("paths", Presence::required, "Repositories: `*` is any text within a part, `**` any number of parts",
        "`owner/name`, `owner/*`, `**`");
-  list("methods", Presence::optional, "What it may be used for", "Method", {"git-read", "git-push", "http-get"},
-       "[\"git-read\"]");
+  list("methods", Presence::optional, "What it may be used for; registry-pull stands alone", "Method",
+       {"git-read", "git-push", "http-get", "registry-pull"}, "[\"git-read\"]");
   list("pipelines", Presence::optional,
        "Whose jobs: `organisation/pipeline`, `*` within a part, `local` for runs outside Buildkite. Absent: all",
        "Pipeline");
@@ -236,10 +297,12 @@ void add_scheme_rows(base::Schema& rows) {
        .default_json = "\"basic\"",
        .doc = "basic: user name and token; bearer: `Authorization: Bearer`; header: the bare token in `header_name`",
        .choices = {"basic", "bearer", "header"}});
-  rows.push_back({.path = "bindings[].username",
-                  .doc = "For basic. Without it the name that git-credential gives, else `x-access-token`",
-                  .min_size = 1,
-                  .max_size = 256});
+  rows.push_back(
+      {.path = "bindings[].username",
+       .doc =
+           "For basic. Without it the name that git-credential gives, else `x-access-token`; registry-pull needs one",
+       .min_size = 1,
+       .max_size = 256});
   rows.push_back(
       {.path = "bindings[].header_name", .doc = "For header, and required there", .min_size = 1, .max_size = 64});
 }
@@ -260,13 +323,13 @@ base::Schema make_credentials_rows() {
        .max_size = 64},
       {.path = "bindings[].host",
        .presence = Presence::required,
-       .doc = "Exact name; the credential goes to no other",
+       .doc = "Exact name; the credential goes to no other. For registry-pull as image references name it: `docker.io`",
        .min_size = 1,
        .max_size = 1024},
       {.path = "bindings[].port",
        .type = SchemaType::integer,
        .default_json = "443",
-       .doc = "Port, always with TLS",
+       .doc = "Port; always with TLS, but for registries that config.yaml calls insecure",
        .minimum = 1,
        .maximum = 65535},
   };

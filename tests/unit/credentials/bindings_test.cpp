@@ -57,6 +57,22 @@ bindings:
   CHECK(brief.header_name == "Authorization");
 }
 
+TEST_CASE("a binding for a registry: its own rules for user names and paths") {
+  Fixture f;
+  const auto bindings = f.bindings(
+      {"id: a, host: r.test, port: 5000, paths: ['acme/**', acme/web.git], methods: [registry-pull], "
+       "username: bob, source: {env: T}",
+       "id: b, host: docker.io, paths: ['library/*'], methods: [registry-pull], scheme: bearer, source: {env: T}",
+       "id: c, host: ghcr.io, paths: ['**'], methods: [registry-pull], source: {git-credential: true}",
+       "id: d, host: git.test, paths: ['**'], source: {env: T}"});
+  CHECK(bindings.entries[0].for_registry());
+  CHECK(bindings.entries[0].paths == std::vector<std::string>{"acme/**", "acme/web.git"});
+  CHECK(bindings.entries[0].username == "bob");
+  CHECK(bindings.entries[1].for_registry());
+  CHECK(bindings.entries[2].for_registry());
+  CHECK_FALSE(bindings.entries[3].for_registry());
+}
+
 TEST_CASE("one wrong value is one error that names its key") {
   struct Case {
     const char* entry;  // in place of a good one's keys
@@ -100,6 +116,18 @@ TEST_CASE("one wrong value is one error that names its key") {
        "bindings[0].header_name"},
       {"id: a, host: h.test, paths: [a/b], source: {env: T}, hosts: [b.test]", "did you mean 'host'"},
       {"id: a, host: h.test, paths: [a/b], source: {env: T}, token: t0p", "bindings[0].token"},
+      {"id: a, host: h.test, paths: [a/b], methods: [registry-pull, git-read], username: u, source: {env: T}",
+       "bindings[0].methods"},
+      {"id: a, host: h.test, paths: [a/b], methods: [http-get, registry-pull], username: u, source: {env: T}",
+       "bindings[0].methods"},
+      {"id: a, host: h.test, paths: [a/b], methods: [registry-pull], source: {env: T}", "bindings[0].username"},
+      {"id: a, host: h.test, paths: [a/b], methods: [registry-pull], source: {env: T}, scheme: header, header_name: "
+       "X-A",
+       "bindings[0].scheme"},
+      {"id: a, host: index.docker.io, paths: [a/b], methods: [registry-pull], username: u, source: {env: T}",
+       "bindings[0].host"},
+      {"id: a, host: registry-1.docker.io, paths: [a/b], methods: [registry-pull], username: u, source: {env: T}",
+       "bindings[0].host"},
   };
   for (const auto& item : cases) {
     CAPTURE(std::string(item.entry));

@@ -122,6 +122,27 @@ TEST_CASE("I6 host, port and method of a request are those of the binding") {
   }
 }
 
+TEST_CASE("I6 bindings of a registry and of git on one host know nothing of each other") {
+  Fixture f;
+  const auto bindings = f.bindings(
+      {"id: git, host: lab.test, paths: [acme/web], methods: [git-read, git-push, http-get], source: {env: T}",
+       "id: images, host: lab.test, paths: [acme/app], methods: [registry-pull], username: u, source: {env: T}"});
+  const auto pull = [&](const char* path) {
+    return kind_of(bindings, ask(path, "lab.test", 443, Method::registry_pull));
+  };
+  CHECK(pull("acme/app") == kGrant);
+  CHECK(pull("acme/web") == kOutOfScope);
+  CHECK(kind_of(bindings, ask("acme/web", "lab.test")) == kGrant);
+  CHECK(kind_of(bindings, ask("acme/app", "lab.test")) == kOutOfScope);
+  CHECK(pull("acme/app.git") == kOutOfScope);  // to a registry another repository
+  // A host that only the other kind names is not named at all: what is public there stays reachable.
+  const auto images = f.bindings(
+      {"id: images, host: lab.test, paths: [acme/app], methods: [registry-pull], username: u, source: {env: T}"});
+  CHECK(kind_of(images, ask("acme/app", "lab.test")) == kNone);
+  const auto git = f.bindings({"id: git, host: lab.test, paths: [acme/app], source: {env: T}"});
+  CHECK(kind_of(git, ask("acme/app", "lab.test", 443, Method::registry_pull)) == kNone);
+}
+
 TEST_CASE("pipelines, branches and forks of a job") {
   struct Case {
     const char* scope;

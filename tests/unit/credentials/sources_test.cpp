@@ -49,6 +49,24 @@ TEST_CASE("schemes: basic with its user names, bearer, a header of its own") {
   CHECK(fetch(f.binding_with("env: T", ", scheme: header, header_name: PRIVATE-TOKEN"), host) == "t0ken");
 }
 
+TEST_CASE("a login before it becomes a header: user and token, or the bare token") {
+  Fixture f;
+  auto host = f.host();
+  host.variables = {{"T", "t0ken"}};
+  const auto login = [&](std::string_view more) {
+    const auto bindings = f.binding_with("env: T", more);
+    const Sources sources(bindings, host);
+    const auto fetched = sources.fetch_login(bindings.entries.at(0));
+    return fetched ? std::string(fetched->value.reveal()) : "!" + fetched.error().message;
+  };
+  CHECK(login("") == "x-access-token:t0ken");
+  CHECK(login(", methods: [registry-pull], username: bob") == "bob:t0ken");
+  CHECK(login(", scheme: bearer") == "t0ken");
+  host.variables = {{"T", std::string(kCanary) + "\n\n"}};
+  CHECK(login("").find(kCanary) == std::string::npos);
+  CHECK(login("").starts_with("!cannot use credential 'tok' (env)"));
+}
+
 TEST_CASE("I6 a value that would break a header line is refused") {
   Fixture f;
   auto host = f.host();

@@ -100,6 +100,90 @@ TEST_SUITE("policy/operator_config") {
     }
   }
 
+  TEST_CASE("registries and images: what is set, by the names that references have") {
+    Fixture f;
+    f.write(
+        "etc/config.yaml",
+        "registries:\n"
+        "  - {host: 'Registry.test:5000', mirrors: ['mirror.test:5000', '[::1]:5000', localhost], ca_file: /x/ca.pem,"
+        " token_realm: 'auth.test:5001'}\n"
+        "  - {host: docker.io, mirrors: [hub.test]}\n"
+        "  - {host: '10.0.0.1', insecure: true}\n"
+        "images: {parallel_downloads: 16, max_gib: 50, unused_days: 30, docker_config: false}\n");
+    const auto config = load_operator_config(f.paths);
+    if (!config) FAIL(config.error().message);
+    REQUIRE(config->registries.size() == 3);
+    const auto* const first = config->registry("registry.test:5000");
+    REQUIRE(first != nullptr);
+    CHECK(first->mirrors == std::vector<std::string>{"mirror.test:5000", "[::1]:5000", "localhost"});
+    CHECK_FALSE(first->insecure);
+    CHECK(first->ca_file == "/x/ca.pem");
+    CHECK(first->token_realm == "auth.test:5001");
+    REQUIRE(config->registry("docker.io") != nullptr);
+    CHECK_FALSE(config->registry("docker.io")->token_realm);
+    REQUIRE(config->registry("10.0.0.1") != nullptr);
+    CHECK(config->registry("10.0.0.1")->insecure);
+    CHECK(config->registry("registry.test") == nullptr);
+    CHECK(config->images.parallel_downloads == 16);
+    CHECK(config->images.max_gib == 50U);
+    CHECK(config->images.unused_days == 30U);
+    CHECK(config->images.docker_config == false);
+    f.write("etc/config.yaml", "images: {}\nregistries: [{host: index.docker.io}]\n");
+    const auto brief = load_operator_config(f.paths);
+    REQUIRE(brief);
+    CHECK(brief->registry("docker.io") != nullptr);
+    CHECK(brief->images.parallel_downloads == 4);
+    CHECK_FALSE(brief->images.max_gib);
+    CHECK_FALSE(brief->images.docker_config);
+  }
+
+  TEST_CASE("one wrong value of a registry or of images is one error that names its key") {
+    struct Case {
+      const char* text;
+      const char* key;
+    };
+    const Case cases[] = {
+        {"registries: [{insecure: true}]", "registries[0].host"},
+        {"registries: [{host: library}]", "registries[0].host"},
+        {"registries: [{host: library/debian}]", "registries[0].host"},
+        {"registries: [{host: r.test/acme}]", "registries[0].host"},
+        {"registries: [{host: r.test/library}]", "registries[0].host"},
+        {"registries: [{host: 'https://r.test'}]", "registries[0].host"},
+        {"registries: [{host: 'r.test:0'}]", "registries[0].host"},
+        {"registries: [{host: 'r.test:65536'}]", "registries[0].host"},
+        {"registries: [{host: 'r.test:'}]", "registries[0].host"},
+        {"registries: [{host: 'bob@r.test'}]", "registries[0].host"},
+        {"registries: [{host: '*.test'}]", "registries[0].host"},
+        {"registries: [{host: r.test}, {host: R.TEST}]", "registries[1].host"},
+        {"registries: [{host: docker.io}, {host: registry-1.docker.io}]", "registries[1].host"},
+        {"registries: [{host: docker.io, insecure: true}]", "registries[0].insecure"},
+        {"registries: [{host: r.test, mirrors: [m.test/acme]}]", "registries[0].mirrors[0]"},
+        {"registries: [{host: r.test, mirrors: ['http://m.test']}]", "registries[0].mirrors[0]"},
+        {"registries: [{host: r.test, mirrors: [m.test, M.test]}]", "registries[0].mirrors[1]"},
+        {"registries: [{host: r.test, mirrors: [r.test]}]", "registries[0].mirrors[0]"},
+        {"registries: [{host: r.test, mirrors: []}]", "registries[0].mirrors"},
+        {"registries: [{host: r.test, ca_file: ca.pem}]", "registries[0].ca_file"},
+        {"registries: [{host: r.test, insecure: true, ca_file: /ca.pem}]", "registries[0].ca_file"},
+        {"registries: [{host: r.test, token_realm: 'https://auth.test/token'}]", "registries[0].token_realm"},
+        {"registries: [{host: r.test, password: x}]", "registries[0].password"},
+        {"images: {parallel_downloads: 0}", "images.parallel_downloads"},
+        {"images: {parallel_downloads: 17}", "images.parallel_downloads"},
+        {"images: {max_gib: 0}", "images.max_gib"},
+        {"images: {unused_days: -1}", "images.unused_days"},
+        {"images: {docker_config: yes}", "images.docker_config"},
+    };
+    for (const auto& item : cases) {
+      CAPTURE(std::string(item.text));
+      Fixture f;
+      f.write("etc/config.yaml", item.text);
+      const auto config = load_operator_config(f.paths);
+      REQUIRE_FALSE(config);
+      CHECK(config.error().reason == "config_invalid");
+      CHECK(config.error().message.find(item.key) != std::string::npos);
+      CHECK(config.error().message.find("config.yaml:1:") != std::string::npos);
+    }
+  }
+
   TEST_CASE("files and directories that others may write are refused") {
     Fixture f;
     f.write("etc/config.yaml", "allow_emulation: true\n");
