@@ -24,7 +24,7 @@ std::filesystem::path name_file(const std::filesystem::path& root, const model::
 
 struct Name {
   std::string reference;
-  model::Digest digest;
+  ImageNames::Named meaning;
 };
 
 std::optional<Name> read_name(const std::filesystem::path& file) {
@@ -38,7 +38,10 @@ std::optional<Name> read_name(const std::filesystem::path& file) {
     return std::nullopt;
   auto parsed = model::Digest::parse(digest->get<std::string>());
   if (!parsed) return std::nullopt;
-  return Name{reference->get<std::string>(), std::move(*parsed)};
+  const auto imported = json->find("imported");
+  const bool local = imported != json->end() && imported->is_boolean() && imported->get<bool>();
+  return Name{reference->get<std::string>(),
+              {std::move(*parsed), local ? ImageNames::Origin::import : ImageNames::Origin::registry}};
 }
 
 std::optional<model::Digest> read_digest(const std::filesystem::path& file) {
@@ -68,16 +71,18 @@ std::optional<model::Digest> ImageNames::alias(const model::Digest& index) const
   return read_digest(root_ / "aliases" / index.hex());
 }
 
-Result<void> ImageNames::set_name(const model::ImageReference& reference, const model::Digest& manifest) const {
+Result<void> ImageNames::set_name(const model::ImageReference& reference, const model::Digest& manifest,
+                                  Origin origin) const {
   CR_TRY(base::make_private_directories(root_ / "names"));
-  const Json json = {{"reference", reference.to_string()}, {"digest", manifest.to_string()}};
+  const Json json = {
+      {"reference", reference.to_string()}, {"digest", manifest.to_string()}, {"imported", origin == Origin::import}};
   return base::write_file_atomically(name_file(root_, reference), base::canonical_json(json) + "\n", 0444);
 }
 
-std::optional<model::Digest> ImageNames::named(const model::ImageReference& reference) const {
+std::optional<ImageNames::Named> ImageNames::named(const model::ImageReference& reference) const {
   auto name = read_name(name_file(root_, reference));
   if (!name || name->reference != reference.to_string()) return std::nullopt;
-  return std::move(name->digest);
+  return std::move(name->meaning);
 }
 
 Result<void> ImageNames::remove_name(const model::ImageReference& reference) const {
@@ -90,7 +95,7 @@ Result<void> ImageNames::remove_name(const model::ImageReference& reference) con
 std::map<model::Digest, std::vector<std::string>> ImageNames::all() const {
   std::map<model::Digest, std::vector<std::string>> names;
   for_each_file(root_ / "names", [&](const std::filesystem::path& file) {
-    if (auto name = read_name(file)) names[name->digest].push_back(std::move(name->reference));
+    if (auto name = read_name(file)) names[name->meaning.digest].push_back(std::move(name->reference));
   });
   for (auto& [digest, references] : names)
     std::sort(references.begin(), references.end());
@@ -101,7 +106,7 @@ void ImageNames::forget(const model::Digest& manifest) const {
   std::error_code ignored;
   for_each_file(root_ / "names", [&](const std::filesystem::path& file) {
     const auto name = read_name(file);
-    if (name && name->digest == manifest) std::filesystem::remove(file, ignored);
+    if (name && name->meaning.digest == manifest) std::filesystem::remove(file, ignored);
   });
   for_each_file(root_ / "aliases", [&](const std::filesystem::path& file) {
     if (read_digest(file) == manifest) std::filesystem::remove(file, ignored);

@@ -1,7 +1,7 @@
 #pragma once
 // What images of a store are called.
 //   <root>/aliases/<64 hex of an index>: the digest of the manifest that it has for this host. Never changes.
-//   <root>/names/<64 hex over the reference>: {"reference", "digest"}: a name given at an import or a pull.
+//   <root>/names/<64 hex over the reference>: {"reference", "digest", "imported"}: a name given at an import or a pull.
 #include "src/base/os/result.h"
 #include "src/model/digest.h"
 #include "src/model/image_reference.h"
@@ -21,9 +21,15 @@ class ImageNames {
   base::Result<void> set_alias(const model::Digest& index, const model::Digest& manifest) const;
   std::optional<model::Digest> alias(const model::Digest& index) const;
 
+  enum class Origin { import, registry };
   // `reference` without a digest. A name that is there already moves.
-  base::Result<void> set_name(const model::ImageReference& reference, const model::Digest& manifest) const;
-  std::optional<model::Digest> named(const model::ImageReference& reference) const;
+  base::Result<void> set_name(const model::ImageReference& reference, const model::Digest& manifest,
+                              Origin origin) const;
+  struct Named {
+    model::Digest digest;
+    Origin origin = Origin::registry;
+  };
+  std::optional<Named> named(const model::ImageReference& reference) const;
   base::Result<void> remove_name(const model::ImageReference& reference) const;
 
   // Every name, by the digest that it means.

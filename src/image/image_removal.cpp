@@ -55,7 +55,8 @@ bool is_in_use(const std::filesystem::path& record) {
 void sweep(const std::filesystem::path& root, const std::string& prefix, const std::filesystem::path& except) {
   std::error_code ignored;
   for (const auto& entry : std::filesystem::directory_iterator(root, ignored)) {
-    if (entry.path() != except && entry.path().filename().native().starts_with(prefix)) std::filesystem::remove_all(entry.path(), ignored);
+    if (entry.path() != except && entry.path().filename().native().starts_with(prefix))
+      std::filesystem::remove_all(entry.path(), ignored);
   }
 }
 

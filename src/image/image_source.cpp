@@ -29,10 +29,6 @@ constexpr std::array kSchemes = {
     Scheme{"podman:", SourceKind::podman_engine},
 };
 
-std::string blob_name(const model::Digest& digest) {
-  return "blobs/sha256/" + digest.hex();
-}
-
 // The bytes of a blob that its descriptor describes.
 Result<std::string> read_blob(const FileSet& files, const Descriptor& descriptor, const Limits& limits) {
   CR_ASSIGN(std::string text, files.read(blob_name(descriptor.digest), limits.document_bytes));
@@ -73,6 +69,14 @@ Result<Descriptor> choose(std::vector<Descriptor> all, const std::string& tag) {
 }
 
 }  // namespace
+
+std::string blob_name(const model::Digest& digest) {
+  return "blobs/sha256/" + digest.hex();
+}
+
+Result<Descriptor> choose_for_host(std::vector<Descriptor> entries) {
+  return choose(std::move(entries), {});
+}
 
 bool is_file(SourceKind kind) {
   return kind == SourceKind::oci_directory || kind == SourceKind::oci_archive || kind == SourceKind::docker_archive;
@@ -137,7 +141,7 @@ Result<ImageSource> ImageSource::open_oci(std::unique_ptr<FileSet> files, const 
   if (kind_of_document(chosen.media_type) == DocumentKind::index) {
     CR_ASSIGN(const std::string nested, read_blob(*files, chosen, limits));
     CR_ASSIGN(std::vector<Descriptor> platforms, parse_index(nested, chosen.media_type));
-    CR_ASSIGN(chosen, choose(std::move(platforms), {}));
+    CR_ASSIGN(chosen, choose_for_host(std::move(platforms)));
     if (kind_of_document(chosen.media_type) == DocumentKind::index)
       return image_invalid("image indexes are nested too deeply");
   }

@@ -35,6 +35,12 @@ base::Result<SourceName> parse_source(std::string_view text);
 // Whether it names a file of this host.
 bool is_file(SourceKind kind);
 
+// The file of a blob in an OCI layout.
+std::string blob_name(const model::Digest& digest);
+
+// Of an index's entries the one for this host's platform. image_not_found, image_ref_invalid (several).
+base::Result<Descriptor> choose_for_host(std::vector<Descriptor> entries);
+
 struct LayerPlan {
   std::string file;  // in the FileSet
   LayerExpectation expected;

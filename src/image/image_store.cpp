@@ -232,8 +232,8 @@ Result<StoredImage> ImageStore::find(const model::Digest& digest) const {
 
 Result<StoredImage> ImageStore::find(const model::ImageReference& reference) const {
   if (reference.digest()) return find(*reference.digest());
-  const auto digest = ImageNames(root_).named(reference);
-  if (digest) return find(*digest);
+  const auto named = ImageNames(root_).named(reference);
+  if (named) return find(named->digest);
   return fail(base::Error(Code::not_found, "image_not_found",
                           fmt::format("the image '{}' is not in the store", reference.to_string()))
                   .with_hint(fmt::format("cleanroom image pull {}", reference.to_string())));

@@ -152,6 +152,10 @@ std::optional<DocumentKind> kind_of_document(std::string_view media_type) {
   return std::nullopt;
 }
 
+std::string accept_header() {
+  return fmt::format("Accept: {}, {}, {}, {}", kOciIndex, kDockerIndex, kOciManifest, kDockerManifest);
+}
+
 Result<Compression> compression_of_layer(std::string_view media_type) {
   for (const LayerType& type : kLayerTypes) {
     if (type.media_type == media_type) return type.compression;

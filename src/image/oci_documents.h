@@ -49,6 +49,8 @@ struct DockerImage {  // one entry of manifest.json of `docker save`
 
 // Nothing for a media type that is neither.
 std::optional<DocumentKind> kind_of_document(std::string_view media_type);
+// The header by which a registry is asked for any of them (distribution-spec 1.1, "Pulling manifests").
+std::string accept_header();
 // Of a layer's media type; image_invalid for one that is no layer of ours.
 base::Result<Compression> compression_of_layer(std::string_view media_type);
 

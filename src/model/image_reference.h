@@ -23,6 +23,19 @@ class ImageReference {
   const std::optional<std::string>& tag() const { return tag_; }
   const std::optional<Digest>& digest() const { return digest_; }
   bool pinned() const { return digest_.has_value(); }
+  // The same repository, pinned, without a tag.
+  ImageReference with_digest(Digest digest) const {
+    ImageReference pinned = *this;
+    pinned.tag_.reset();
+    pinned.digest_ = std::move(digest);
+    return pinned;
+  }
+  // The same without its digest.
+  ImageReference without_digest() const {
+    ImageReference unpinned = *this;
+    unpinned.digest_.reset();
+    return unpinned;
+  }
   // Canonical: registry/repository[:tag][@digest].
   std::string to_string() const;
   auto operator<=>(const ImageReference&) const = default;
