@@ -4,6 +4,8 @@
 
 #include <openssl/evp.h>
 
+#include <limits>
+
 namespace cleanroom::base {
 
 void append_base64(std::string& into, std::string_view bytes) {
@@ -22,8 +24,12 @@ std::optional<Secret> decode_base64(std::string_view text) {
   const std::size_t padding = text.ends_with("==") ? 2 : text.ends_with('=') ? 1 : 0;
   // EVP_DecodeBlock() passes over blanks at the ends, and takes `=` for a digit.
   const auto digits = text.substr(0, text.size() - padding);
-  if (text.size() % 4 != 0 || digits.find_first_not_of(kAlphabet) != std::string_view::npos) return std::nullopt;
+  const bool sized = text.size() % 4 == 0 && text.size() <= static_cast<std::size_t>(std::numeric_limits<int>::max());
+  if (!sized || digits.find_first_not_of(kAlphabet) != std::string_view::npos) return std::nullopt;
   if (text.empty()) return Secret();
+  // The bits of the last digit that stand for nothing are zero: one spelling for each value.
+  const std::size_t last = kAlphabet.find(digits.back());
+  if (padding > 0 && (last & (padding == 1 ? 3 : 15)) != 0) return std::nullopt;
   std::string bytes(text.size() / 4 * 3, '\0');
   const int written =
       ::EVP_DecodeBlock(reinterpret_cast<unsigned char*>(bytes.data()),

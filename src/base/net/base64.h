@@ -15,7 +15,7 @@ constexpr std::size_t base64_size(std::size_t bytes) {
   return (bytes + 2) / 3 * 4;
 }
 
-// Strict: padded, no blanks; else nullopt. A Secret, because what somebody encoded so mostly is one.
+// Strict: padded, no blanks, unused bits zero; else nullopt. A Secret, because what somebody encoded so mostly is one.
 std::optional<Secret> decode_base64(std::string_view text);
 
 }  // namespace cleanroom::base

@@ -1,9 +1,9 @@
 #include "src/base/net/sha256.h"
 
+#include "src/base/net/libcrypto.h"
 #include "src/base/os/check.h"
 #include "src/base/os/io.h"
 
-#include <openssl/crypto.h>
 #include <openssl/evp.h>
 
 #include <array>
@@ -13,9 +13,7 @@ namespace cleanroom::base {
 struct Sha256::Context {
   EVP_MD_CTX* handle = nullptr;
   Context() {
-    // libcrypto would read $OPENSSL_CONF at its first use, and load the modules that it names.
-    static const int without_configuration = OPENSSL_init_crypto(OPENSSL_INIT_NO_LOAD_CONFIG, nullptr);
-    CR_CHECK(without_configuration == 1, "libcrypto cannot be initialised");
+    initialise_libcrypto();
     handle = EVP_MD_CTX_new();
   }
   Context(const Context&) = delete;

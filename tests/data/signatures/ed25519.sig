@@ -1,0 +1,1 @@
+hklqK9YBHvjVg87GgemJDCvY7gv1ApDPJecmqvRdT/8bzjkiwVnsERpL5gtcg6AygsrySXYPumZ/I5SuQmZOBQ==
