@@ -1,6 +1,7 @@
 #include "src/policy/ceiling.h"
 
 #include "src/policy/host_pattern.h"
+#include "src/policy/image_signatures.h"
 #include "src/policy/json_view.h"
 #include "src/policy/operator_file.h"
 #include "src/policy/operator_schema.h"
@@ -14,8 +15,8 @@ namespace {
 
 class CeilingDecoder {
  public:
-  CeilingDecoder(const base::CheckedDocument& document, base::Diagnostics& diagnostics)
-      : document_(document), diagnostics_(diagnostics) {}
+  CeilingDecoder(const base::CheckedDocument& document, const OperatorPaths& paths, base::Diagnostics& diagnostics)
+      : document_(document), paths_(paths), diagnostics_(diagnostics) {}
 
   // `base` with what `view` says over it.
   CeilingLimits decode(const JsonView& view, CeilingLimits limits) {
@@ -27,6 +28,7 @@ class CeilingDecoder {
       limits.private_cidrs = decode_cidrs(view["network"]["private_cidrs"]);
     }
     set_list(view["images"]["registries"], limits.image_registries);
+    if (view["images"]["verify"].present()) limits.image_signers = decode_signers(view["images"]["verify"]);
     limits.unpinned_images = view["images"]["unpinned"].boolean(limits.unpinned_images);
     limits.vcpus = view["resources"]["vcpus"].integer<std::uint32_t>().value_or(limits.vcpus);
     limits.memory_mib = view["resources"]["memory_mib"].integer<std::uint64_t>().value_or(limits.memory_mib);
@@ -41,9 +43,11 @@ class CeilingDecoder {
   }
 
  private:
+  void error(const JsonView& where, std::string message) {
+    diagnostics_.error(document_.position_of(where.path()), where.path(), std::move(message));
+  }
   void error(const JsonView& where, const base::Error& cause) {
-    diagnostics_.error(document_.position_of(where.path()), where.path(),
-                       cause.hint.empty() ? cause.message : cause.message + "; " + cause.hint);
+    error(where, cause.hint.empty() ? cause.message : cause.message + "; " + cause.hint);
   }
   std::vector<std::string> decode_hosts(const JsonView& list) {
     std::vector<std::string> out;
@@ -71,7 +75,52 @@ class CeilingDecoder {
     return out;
   }
 
+  std::vector<ImageSigners> decode_signers(const JsonView& list) {
+    std::vector<ImageSigners> out;
+    for (const auto& item : list.items()) {
+      const auto registry = item["registry"];
+      // An entry that no reference is ever within would demand nothing, and say nothing of it.
+      constexpr std::string_view kBelow = "/x/x";
+      const auto within = model::ImageReference::parse(registry.text() + std::string(kBelow));
+      const std::string canonical = within ? within->to_string() : "";
+      if (canonical != registry.text() + std::string(kBelow)) {
+        std::string message =
+            fmt::format("expected `registry` or `registry/path`, found {}", base::quote_text(registry.text()));
+        if (within) message += fmt::format("; write '{}'", canonical.substr(0, canonical.size() - kBelow.size()));
+        error(registry, std::move(message));
+      }
+      out.push_back({registry.text(), decode_keys(item)});
+    }
+    return out;
+  }
+  std::vector<base::PublicKey> decode_keys(const JsonView& item) {
+    std::vector<base::PublicKey> keys;
+    const auto file = item["key_file"];
+    if (item["public_keys"].present() == file.present()) {
+      error(item, "expected either `public_keys` or `key_file`");
+    } else if (file.present()) {
+      auto read = read_key_file(file.text());
+      if (read) return std::move(*read);
+      error(file, read.error());
+    }
+    for (const auto& pem : item["public_keys"].items()) {
+      auto key = base::PublicKey::parse_pem(pem.text());
+      if (key) {
+        keys.push_back(std::move(*key));
+      } else {
+        error(pem, key.error());
+      }
+    }
+    return keys;
+  }
+  base::Result<std::vector<base::PublicKey>> read_key_file(const std::filesystem::path& path) {
+    if (!path.is_absolute()) return base::fail(base::Code::invalid_input, "expected an absolute path");
+    CR_ASSIGN(const std::string text, read_trusted_file(path, paths_, kMaxImageKeys * base::PublicKey::kMaxPemBytes));
+    return base::PublicKey::parse_pem_list(text, kMaxImageKeys);
+  }
+
   const base::CheckedDocument& document_;
+  const OperatorPaths& paths_;
   base::Diagnostics& diagnostics_;
 };
 
@@ -94,7 +143,7 @@ base::Result<Ceiling> load_ceiling(const OperatorPaths& paths, base::Diagnostics
   if (!file) return Ceiling();
 
   const JsonView root(&file->document.value, "");
-  CeilingDecoder decoder(file->document, report);
+  CeilingDecoder decoder(file->document, paths, report);
   const CeilingLimits base = decoder.decode(root, {});
   std::vector<Ceiling::Override> overrides;
   for (const auto& item : root["pipelines"].items()) {

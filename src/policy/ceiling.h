@@ -1,5 +1,6 @@
 #pragma once
 // ceiling.yaml: the most that any repository may ask for. Repository text only ever narrows it.
+#include "src/base/net/public_key.h"
 #include "src/base/os/result.h"
 #include "src/base/text/diagnostic.h"
 #include "src/policy/compiled_policy.h"
@@ -14,13 +15,19 @@
 
 namespace cleanroom::policy {
 
+struct ImageSigners {
+  std::string registry;  // `registry` or `registry/path`, canonical
+  std::vector<base::PublicKey> keys;
+};
+
 // nullopt = no bound of this kind. The defaults are the built-in ceiling.
 struct CeilingLimits {
   std::optional<std::vector<std::string>>
       hosts;                               // patterns a policy's allow rules must fall within; nullopt: public names
   std::vector<std::string> private_cidrs;  // non-public ranges a policy may open
   std::optional<std::vector<std::string>> image_registries;
-  bool unpinned_images = false;  // whether a caller's --image may lack a digest
+  std::vector<ImageSigners> image_signers;  // an image within an entry must be signed by one of its keys
+  bool unpinned_images = false;             // whether a caller's --image may lack a digest
   std::uint32_t vcpus = 8;
   std::uint64_t memory_mib = 16384;
   std::uint64_t disk_mib = 102400;
@@ -60,6 +67,8 @@ struct CeilingConflict {
 };
 // What the policy asks for beyond the ceiling; empty = nothing. Each is a `policy_conflict`.
 std::vector<CeilingConflict> ceiling_conflicts(const CompiledPolicy& policy, const CeilingLimits& limits);
+// Whether an image is within `entry` of images.registries or images.verify.
+bool image_is_within(const model::ImageReference& image, const std::string& entry);
 // The same for an image the caller names (--image) and sizes it names (--vcpus, --memory).
 std::vector<CeilingConflict> ceiling_conflicts(const model::ImageReference& image, const CeilingLimits& limits);
 std::vector<CeilingConflict> ceiling_conflicts(const Resources& resources, const CeilingLimits& limits);

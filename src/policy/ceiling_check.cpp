@@ -2,6 +2,7 @@
 #include "src/policy/address_rules.h"
 #include "src/policy/ceiling.h"
 #include "src/policy/host_pattern.h"
+#include "src/policy/image_signatures.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -93,10 +94,15 @@ void check_features(const PolicyValues& values, const CeilingLimits& limits, std
 
 }  // namespace
 
+bool image_is_within(const model::ImageReference& image, const std::string& entry) {
+  const std::string full = image.registry() + "/" + image.repository();
+  return full == entry || full.starts_with(entry + "/");
+}
+
 std::vector<CeilingConflict> ceiling_conflicts(const model::ImageReference& image, const CeilingLimits& limits) {
   std::vector<CeilingConflict> out;
   const std::string full = image.registry() + "/" + image.repository();
-  const auto allows = [&](const std::string& entry) { return full == entry || full.starts_with(entry + "/"); };
+  const auto allows = [&](const std::string& entry) { return image_is_within(image, entry); };
   if (limits.image_registries &&
       !std::any_of(limits.image_registries->begin(), limits.image_registries->end(), allows)) {
     out.push_back({"sandbox.image.ref", fmt::format("'{}' is not within images.registries ({})", full,
@@ -104,6 +110,10 @@ std::vector<CeilingConflict> ceiling_conflicts(const model::ImageReference& imag
   }
   if (!image.pinned() && !limits.unpinned_images) {
     out.push_back({"sandbox.image.ref", fmt::format("'{}' has no digest, and images.unpinned is not allowed", full)});
+  }
+  if (!kSignaturesEnforced && !image_signature_demands({}, limits, image).empty()) {
+    out.push_back({"sandbox.image.ref",
+                   fmt::format("images.verify wants a signature of '{}', and this build checks none", full)});
   }
   return out;
 }

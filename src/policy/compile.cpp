@@ -129,6 +129,7 @@ class Compiler {
     values_.resources = {file_.vcpus, file_.memory_mib, file_.disk_mib};
     if (file_.ttl_minutes) values_.ttl = std::chrono::minutes(*file_.ttl_minutes);
     values_.docker_required = file_.docker_required;
+    compile_image_keys();
     if (!file_.image_ref) return;
     const std::string path = "sandbox.image.ref";
     auto reference = model::ImageReference::parse(*file_.image_ref);
@@ -140,6 +141,22 @@ class Compiler {
     } else {
       values_.image = std::move(*reference);
     }
+  }
+
+  void compile_image_keys() {
+    auto& keys = values_.image_keys;
+    for (const auto& [path, pem] : file_.image_keys) {
+      auto key = base::PublicKey::parse_pem(pem);
+      if (!key) {
+        error(path, key.error());
+      } else if (std::find(keys.begin(), keys.end(), *key) != keys.end()) {
+        error(path, "this key is listed twice");
+      } else {
+        keys.push_back(std::move(*key));
+      }
+    }
+    std::sort(keys.begin(), keys.end(),
+              [](const base::PublicKey& a, const base::PublicKey& b) { return a.fingerprint() < b.fingerprint(); });
   }
 
   std::vector<NetworkRuleSpec> rule_specs(const std::vector<PolicyFile::NetworkRule>& rules) {

@@ -54,6 +54,12 @@ Json sandbox_json(const PolicyValues& values, const NetworkRules& rules) {
                   {"services", {{"docker", {{"required", values.docker_required}}}}},
                   {"network", network_json(rules)}};
   if (values.image) sandbox["image"] = {{"ref", values.image->to_string()}};
+  if (!values.image_keys.empty()) {
+    Json keys = Json::array();
+    for (const auto& key : values.image_keys)
+      keys.push_back("sha256:" + key.fingerprint());
+    sandbox["image"]["verify"] = {{"public_keys", std::move(keys)}};
+  }
   if (values.ttl) sandbox["ttl_minutes"] = values.ttl->count();
   return sandbox;
 }

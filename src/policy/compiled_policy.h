@@ -4,6 +4,7 @@
 //
 // The hash is sha256 over the canonical JSON (sorted keys, no spaces, defaults filled in, hosts and image canonical,
 // rules sorted), so it does not change with comments, spelling of hosts, key order or rule order.
+#include "src/base/net/public_key.h"
 #include "src/model/digest.h"
 #include "src/model/image_reference.h"
 #include "src/model/reason.h"
@@ -56,6 +57,7 @@ struct PolicyValues {
   std::string project_name;
   std::map<std::string, std::string> metadata;
   std::optional<model::ImageReference> image;
+  std::vector<base::PublicKey> image_keys;  // sorted by fingerprint; the image must be signed by one. Empty: no demand
   Resources resources;
   std::optional<std::chrono::minutes> ttl;
   bool docker_required = false;

@@ -1,6 +1,7 @@
 // The parts of the language whose enforcement is not built yet. A feature leaves this list in the change that enforces
 // it.
 #include "src/policy/compiled_policy.h"
+#include "src/policy/image_signatures.h"
 
 #include <fmt/format.h>
 
@@ -13,6 +14,9 @@ std::vector<UnenforcedFeature> features_not_enforced(const CompiledPolicy& polic
   if (values.docker_required) {
     out.push_back({"sandbox.services.docker.required", Reason::backend_capability_mismatch,
                    "no backend of this build runs a Docker daemon in the VM"});
+  }
+  if (!values.image_keys.empty() && !kSignaturesEnforced) {
+    out.push_back({"sandbox.image.verify", Reason::unsupported, "this build checks no signatures of images"});
   }
   for (const auto& [name, registry] : values.registries) {
     if (!registry.enable) continue;

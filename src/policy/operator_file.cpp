@@ -83,6 +83,23 @@ base::Result<void> check_place(const std::filesystem::path& file, const Operator
   return {};
 }
 
+// Without O_NONBLOCK a FIFO would hang the caller.
+base::Result<base::Fd> open_without_waiting(const std::filesystem::path& path) {
+  return base::open_file(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+}
+
+base::Result<std::string> read_trusted(const base::Fd& fd, const std::filesystem::path& path,
+                                       const OperatorPaths& paths, std::size_t max_bytes) {
+  struct stat status {};
+  if (::fstat(fd.get(), &status) != 0) return base::fail(base::errno_error("stat", path.string()));
+  if (!S_ISREG(status.st_mode)) return base::fail(invalid(fmt::format("'{}' is not a regular file", path.string())));
+  CR_TRY(check_owner(path, status, paths.user));
+  CR_TRY(check_place(path, paths));
+  auto text = base::read_all(fd, path.string(), max_bytes);
+  if (!text) return base::fail(invalid(text.error().message));
+  return text;
+}
+
 }  // namespace
 
 std::filesystem::path operator_home() {
@@ -131,21 +148,21 @@ base::Result<std::optional<OperatorFile>> read_operator_file(const OperatorPaths
   }
   for (const auto& directory : paths.directories) {
     const auto path = directory / name;
-    // Without O_NONBLOCK a FIFO would hang the caller.
-    auto fd = base::open_file(path, O_RDONLY | O_NONBLOCK | O_NOCTTY);
+    auto fd = open_without_waiting(path);
     if (!fd && (fd.error().os_errno == ENOENT || fd.error().os_errno == ENOTDIR)) continue;
     // One that cannot be read is not one that is not there: the ceiling may be in it.
     if (!fd) return base::fail(invalid(fd.error().message));
-    struct stat status {};
-    if (::fstat(fd->get(), &status) != 0) return base::fail(base::errno_error("stat", path.string()));
-    if (!S_ISREG(status.st_mode)) return base::fail(invalid(fmt::format("'{}' is not a regular file", path.string())));
-    CR_TRY(check_owner(path, status, paths.user));
-    CR_TRY(check_place(path, paths));
-    auto text = base::read_all(*fd, path.string(), kMaxOperatorFileBytes);
-    if (!text) return base::fail(invalid(text.error().message));
-    return OperatorFile{path, std::move(*text)};
+    CR_ASSIGN(auto text, read_trusted(*fd, path, paths, kMaxOperatorFileBytes));
+    return OperatorFile{path, std::move(text)};
   }
   return std::nullopt;
+}
+
+base::Result<std::string> read_trusted_file(const std::filesystem::path& path, const OperatorPaths& paths,
+                                            std::size_t max_bytes) {
+  auto fd = open_without_waiting(path);
+  if (!fd) return base::fail(invalid(fd.error().message));
+  return read_trusted(*fd, path, paths, max_bytes);
 }
 
 base::Result<std::optional<OperatorDocument>> check_operator_file(const OperatorPaths& paths, const std::string& name,

@@ -1,5 +1,7 @@
 #include "src/policy/operator_schema.h"
 
+#include "src/base/net/public_key.h"
+#include "src/policy/image_signatures.h"
 #include "src/policy/policy_schema.h"
 
 #include <algorithm>
@@ -178,6 +180,27 @@ std::vector<std::string> choices_of(std::string_view path) {
   return {};
 }
 
+void add_verify_rows(base::Schema& rows, const std::string& path) {
+  const auto text = [&](const char* key, Presence presence, const char* doc, std::size_t max_size) {
+    rows.push_back({.path = path + key, .presence = presence, .doc = doc, .min_size = 1, .max_size = max_size});
+  };
+  rows.push_back({.path = path,
+                  .type = SchemaType::sequence,
+                  .doc = "Signatures (cosign's, by key) that images must carry, whatever the policy says; an image "
+                         "meets every entry that it is within. Built in: none",
+                  .max_size = 100});
+  rows.push_back({.path = path + "[]", .type = SchemaType::mapping, .doc = "One entry: `public_keys` or `key_file`"});
+  text("[].registry", Presence::required, "Images within this `registry` or `registry/path`", 1024);
+  rows.push_back({.path = path + "[].public_keys",
+                  .type = SchemaType::sequence,
+                  .doc = "Any one of these keys suffices",
+                  .min_size = 1,
+                  .max_size = kMaxImageKeys});
+  text("[].public_keys[]", Presence::optional, "PEM block, as in cleanroom.yaml", base::PublicKey::kMaxPemBytes);
+  text("[].key_file", Presence::optional,
+       "Absolute path of a file with such PEM blocks, which only root and the running user may write", 4096);
+}
+
 // The limits stand at the top and again under each pipeline. They have no defaults here: what a pipeline leaves out
 // comes from the top, and what the top leaves out from CeilingLimits.
 void add_limits(base::Schema& rows, const std::string& prefix) {
@@ -204,6 +227,7 @@ void add_limits(base::Schema& rows, const std::string& prefix) {
   list("network.private_cidrs", "Ranges that are not public and may be opened all the same. Built in: none");
   mapping("images", "Images");
   list("images.registries", "`registry` or `registry/path`. Built in: any");
+  add_verify_rows(rows, prefix + "images.verify");
   boolean("images.unpinned", "Whether a caller's --image may lack a digest; a policy's never may. Built in: false");
   mapping("resources", "Sizes");
   integer("resources.vcpus", "Virtual CPUs. Built in: 8", 256);

@@ -25,6 +25,8 @@ std::vector<PolicyFile::NetworkRule> decode_rules(const JsonView& list) {
 
 void decode_sandbox(const JsonView& sandbox, PolicyFile& file) {
   if (sandbox["image"]["ref"].present()) file.image_ref = sandbox["image"]["ref"].text();
+  for (const auto& item : sandbox["image"]["verify"]["public_keys"].items())
+    file.image_keys.push_back({item.path(), item.text()});
   file.vcpus = sandbox["resources"]["vcpus"].integer<std::uint32_t>();
   file.memory_mib = sandbox["resources"]["memory_mib"].integer<std::uint64_t>();
   file.disk_mib = sandbox["resources"]["disk_mib"].integer<std::uint64_t>();

@@ -12,6 +12,10 @@
 namespace cleanroom::policy {
 
 struct PolicyFile {
+  struct Text {
+    std::string key_path;
+    std::string text;
+  };
   struct NetworkRule {
     std::string key_path;
     std::string host;
@@ -47,6 +51,7 @@ struct PolicyFile {
   std::string project_name;
   std::map<std::string, std::string> metadata;
   std::optional<std::string> image_ref;
+  std::vector<Text> image_keys;  // PEM
   std::optional<std::uint32_t> vcpus;
   std::optional<std::uint64_t> memory_mib;
   std::optional<std::uint64_t> disk_mib;

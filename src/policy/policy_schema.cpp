@@ -1,5 +1,8 @@
 #include "src/policy/policy_schema.h"
 
+#include "src/base/net/public_key.h"
+#include "src/policy/image_signatures.h"
+
 namespace cleanroom::policy {
 namespace {
 
@@ -22,6 +25,19 @@ void add_sandbox_rows(base::Schema& rows) {
                   "--image",
            .min_size = 1,
            .max_size = 1024},
+          {.path = "sandbox.image.verify",
+           .type = SchemaType::mapping,
+           .doc = "The image must be signed (cosign's signature by key); image_not_trusted where it is not"},
+          {.path = "sandbox.image.verify.public_keys",
+           .type = SchemaType::sequence,
+           .presence = kRequired,
+           .doc = "Any one of these keys suffices",
+           .min_size = 1,
+           .max_size = kMaxImageKeys},
+          {.path = "sandbox.image.verify.public_keys[]",
+           .doc = "PEM block PUBLIC KEY: ECDSA P-256 or P-384, RSA of 2048 bits or more, Ed25519",
+           .min_size = 1,
+           .max_size = base::PublicKey::kMaxPemBytes},
           {.path = "sandbox.resources",
            .type = SchemaType::mapping,
            .doc = "Sizes; what is left out comes from the operator"},

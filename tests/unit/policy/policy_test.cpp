@@ -45,7 +45,7 @@ std::string with_allow(std::string_view rule) {
 
 TEST_SUITE("policy/load") {
   TEST_CASE("compiled policies are what tests/data/policy says") {
-    for (const char* name : {"minimal", "full", "network"}) {
+    for (const char* name : {"minimal", "full", "network", "signed"}) {
       CAPTURE(name);
       const auto loaded = load_policy_file(kSource / "tests/data/policy" / (std::string(name) + ".yaml"));
       REQUIRE(loaded);
