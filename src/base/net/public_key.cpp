@@ -63,7 +63,7 @@ Result<std::string> decode_block(std::string_view text) {
                [](char c) { return kWhiteSpace.find(c) == std::string_view::npos; });
   auto der = decode_base64(base64);
   if (!der || der->empty()) return refuse("what stands in its PEM block is not base64");
-  return std::move(*der);
+  return std::string(der->reveal());
 }
 
 bool has_explicit_curve(const EVP_PKEY* key) {
