@@ -5,6 +5,8 @@
 #include "src/base/net/base64.h"
 #include "src/base/net/sha256.h"
 #include "src/base/os/io.h"
+#include "src/base/os/process.h"
+#include "src/base/os/temp_dir.h"
 #include "src/base/text/json.h"
 
 #include <doctest/doctest.h>
@@ -302,6 +304,50 @@ TEST_SUITE("registry/cosign") {
     CHECK(both.met());
     CHECK(SignatureCheck(image(), {}).met());
     CHECK(SignatureCheck(image(), {}).finish()->empty());
+  }
+
+  TEST_CASE("what tests/support/registry_rig/sign_image.py makes is accepted") {
+    const auto dir = base::TempDir::create(std::filesystem::temp_directory_path(), "sign").value();
+    const auto run = [&](std::vector<std::string> argv) {
+      const auto done = base::run_process({.argv = std::move(argv), .environment = {"PATH=/usr/bin:/bin"}},
+                                          base::deadline_in(std::chrono::seconds(60)));
+      if (!done) FAIL(done.error().message);
+      if (!done->status.success()) FAIL(done->errors);
+      return done->output;
+    };
+    const auto read = [&](const std::string& name) { return base::read_file(dir.path() / name, 1 << 20).value(); };
+    std::vector<std::string> argv = {CLEANROOM_SOURCE_DIR "/tests/support/registry_rig/sign_image.py"};
+    std::vector<policy::SignatureDemand> demands;
+    for (const auto& [algorithm, option] :
+         std::vector<std::pair<std::string, std::string>>{{"EC", "ec_paramgen_curve:P-256"},
+                                                          {"EC", "ec_paramgen_curve:P-384"},
+                                                          {"RSA", "rsa_keygen_bits:2048"},
+                                                          {"ED25519", ""}}) {
+      const std::string path = dir.path() / ("key" + std::to_string(demands.size()));
+      std::vector<std::string> make = {"openssl", "genpkey", "-algorithm", algorithm, "-out", path};
+      if (!option.empty()) make.insert(make.end(), {"-pkeyopt", option});
+      run(make);
+      argv.insert(argv.end(), {"--key", path});
+      const auto pem = run({"openssl", "pkey", "-in", path, "-pubout"});
+      demands.push_back({option, {base::PublicKey::parse_pem(pem).value()}});
+    }
+    const auto reference = image("docker.io/library/debian");
+    argv.insert(argv.end(), {reference.to_string(), dir.path() / "layout"});
+    CHECK(run(argv) == signature_tag(*reference.digest()) + "\n");
+
+    const auto index = base::parse_json(read("layout/index.json"), "index").value();
+    const auto blob = [&](const std::string& digest) {
+      return read("layout/blobs/sha256/" + model::Digest::parse(digest).value().hex());
+    };
+    const auto layers = parse_signature_manifest(blob(index["manifests"][0]["digest"]));
+    REQUIRE(layers);
+    CHECK(layers->size() == demands.size());
+    SignatureCheck check(reference, demands);
+    for (const auto& layer : *layers) {
+      CHECK_FALSE(check.met());
+      check.add(layer, blob(layer.digest.to_string()));
+    }
+    CHECK(check.met());
   }
 
   TEST_CASE("no signature, and a payload that its layer does not list, are not trusted") {
