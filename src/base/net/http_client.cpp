@@ -151,19 +151,11 @@ HeaderList header_list(const HttpRequest& request) {
 }
 
 Code code_of(CURLcode code) {
-  switch (code) {
-    case CURLE_OPERATION_TIMEDOUT:
-      return Code::timeout;
-    case CURLE_URL_MALFORMAT:
-    case CURLE_UNSUPPORTED_PROTOCOL:
-      return Code::invalid_input;
-    case CURLE_PEER_FAILED_VERIFICATION:
-    case CURLE_SSL_CACERT_BADFILE:
-    case CURLE_SSL_ISSUER_ERROR:
-      return Code::failed_precondition;
-    default:
-      return Code::unavailable;
-  }
+  if (code == CURLE_OPERATION_TIMEDOUT) return Code::timeout;
+  if (code == CURLE_URL_MALFORMAT || code == CURLE_UNSUPPORTED_PROTOCOL) return Code::invalid_input;
+  const bool untrusted =
+      code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE || code == CURLE_SSL_ISSUER_ERROR;
+  return untrusted ? Code::failed_precondition : Code::unavailable;
 }
 
 }  // namespace
