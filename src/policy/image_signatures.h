@@ -12,7 +12,7 @@ namespace cleanroom::policy {
 
 inline constexpr std::size_t kMaxImageKeys = 8;  // of one demand
 // Whether a launch checks them. As long as not, a policy or ceiling that asks for one is refused.
-inline constexpr bool kSignaturesEnforced = false;
+inline constexpr bool kSignaturesEnforced = true;
 
 struct SignatureDemand {
   std::string key_path;  // who demands it, for people: "sandbox.image.verify", "images.verify (registry.test/acme)"
