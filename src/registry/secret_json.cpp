@@ -121,7 +121,7 @@ base::Result<SecretJson> SecretJson::parse(std::string_view text, std::size_t ma
   // Its message may quote the text.
   auto root = base::parse_json(skeleton, "text", {.max_bytes = 2 * max_bytes + 64});
   if (!root) return refuse();
-  out.root_ = std::move(*root);
+  out.root_ = std::make_unique<const base::Json>(std::move(*root));
   return out;
 }
 

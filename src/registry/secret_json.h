@@ -6,6 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -20,13 +21,13 @@ class SecretJson {
   static base::Result<SecretJson> parse(std::string_view text, std::size_t max_bytes);
 
   // Its strings are numbers: text() has what they say.
-  const base::Json& root() const { return root_; }
+  const base::Json& root() const { return *root_; }
   // Of a string of root(), unescaped. Empty when `object` has no such key, or no string there. nullopt: its escapes are
   // malformed.
   std::optional<base::Secret> text(const base::Json& object, const std::string& key) const;
 
  private:
-  base::Json root_;
+  std::unique_ptr<const base::Json> root_;
   std::vector<std::string_view> strings_;  // as they stand between the quotes
 };
 

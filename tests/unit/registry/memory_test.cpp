@@ -13,9 +13,12 @@ namespace {
 
 constexpr const char* kFirst = "canary-0f6d";
 constexpr const char* kSecond = "a9e1-b7c4-2d58";
-// base64 of "bob:" and both.
-constexpr const char* kEncodedFirst = "Ym9iOmNhbmFyeS0w";
-constexpr const char* kEncodedSecond = "ZjZkYTllMS1iN2M0LTJkNTg";
+// Long, since ASan writes into the first bytes of a block that is freed.
+constexpr const char* kUser = "robert-the-builder-1";
+// base64 of the user and a colon; of both halves.
+constexpr const char* kEncodedUser = "cm9iZXJ0LXRoZS1idWlsZGVyLTE6";
+constexpr const char* kEncodedFirst = "Y2FuYXJ5LTBm";
+constexpr const char* kEncodedSecond = "NmRhOWUxLWI3YzQtMmQ1OA";
 
 // Writes the file in a child, whose memory is not searched.
 void write_apart(const Fixture& f, const std::string& printf_arguments) {
@@ -38,13 +41,14 @@ TEST_CASE("GTW-10 I6 memory holds a login while its owner does, and nothing of i
                               .environment = {"PATH=/usr/bin:/bin"},
                               .user = ::geteuid()};
   SUBCASE("a file's auth") {
-    write_apart(f,
-                fmt::format(R"('{{"auths":{{"r.test":{{"auth":"%s%s="}}}}}}' {} {})", kEncodedFirst, kEncodedSecond));
+    write_apart(f, fmt::format(R"('{{"auths":{{"r.test":{{"auth":"{}%s%s=="}}}}}}' {} {})", kEncodedUser, kEncodedFirst,
+                               kEncodedSecond));
   }
   SUBCASE("a helper's secret") {
-    f.write("docker-credential-x",
-            fmt::format("#!/bin/sh\nprintf '{{\"Username\":\"bob\",\"Secret\":\"%s%s\"}}' {} {}\n", kFirst, kSecond),
-            0700);
+    f.write(
+        "docker-credential-x",
+        fmt::format("#!/bin/sh\nprintf '{{\"Username\":\"{}\",\"Secret\":\"%s%s\"}}' {} {}\n", kUser, kFirst, kSecond),
+        0700);
     f.write("config.json", R"({"credsStore":"x"})");
   }
   {
