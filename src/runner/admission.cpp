@@ -1,5 +1,7 @@
 #include "src/runner/admission.h"
 
+#include "src/image/image_source.h"
+
 #include <unistd.h>
 
 #include <algorithm>
@@ -64,11 +66,13 @@ Result<void> refuse_conflicts(std::vector<policy::CeilingConflict> conflicts) {
   return base::fail(Code::policy_denied, "policy_conflict", std::move(message));
 }
 
-bool is_local_image(std::string_view image) {
-  return image.starts_with("oci:") || image.starts_with("oci-archive:") || image.starts_with("docker-archive:");
+// A file of this host, or an image of an engine on it.
+bool is_local_image(const std::string& image) {
+  const auto name = image::parse_source(image);
+  return name && name->kind != image::SourceKind::registry && name->kind != image::SourceKind::stored;
 }
 
-// The caller's image counts before the policy's. A local file is the caller's own choice; a reference is held to the
+// The caller's image counts before the policy's. A local image is the caller's own choice; a reference is held to the
 // ceiling.
 Result<std::string> choose_image(const RunRequest& request, const policy::CompiledPolicy& policy,
                                  const policy::CeilingLimits& limits) {
@@ -84,13 +88,25 @@ Result<std::string> choose_image(const RunRequest& request, const policy::Compil
     if (!request.under_buildkite || limits.unpinned_images) return *request.image;
     return base::fail(
         base::Error(Code::policy_denied, "policy_conflict",
-                    fmt::format("cannot use image '{}': a step may not name a file of this host", *request.image))
+                    fmt::format("cannot use image '{}': a step may not name what is on this host", *request.image))
             .with_hint(
                 "import it (cleanroom image import) and name it by digest, or set images.unpinned in ceiling.yaml"));
   }
   CR_ASSIGN(const auto reference, model::ImageReference::parse(*request.image));
   CR_TRY(refuse_conflicts(policy::ceiling_conflicts(reference, limits)));
   return reference.to_string();
+}
+
+// A local image has no place that signatures could be in: it meets the policy's demand never, and the ceiling's are for
+// registries.
+std::vector<policy::SignatureDemand> image_demands(const std::string& source, const policy::CompiledPolicy& policy,
+                                                   const policy::CeilingLimits& limits) {
+  const auto name = image::parse_source(source);
+  const auto& keys = policy.values().image_keys;
+  if (name && name->reference) return policy::image_signature_demands(keys, limits, *name->reference);
+  std::vector<policy::SignatureDemand> demands;
+  if (!keys.empty()) demands.push_back({"sandbox.image.verify", keys});
+  return demands;
 }
 
 policy::Resources effective_resources(const RunRequest& request, const policy::CompiledPolicy& policy,
@@ -134,6 +150,7 @@ Result<Admission> admit(const RunRequest& request) {
     CR_ASSIGN(loaded.policy, open_to_ceiling(loaded.policy, limits));
   }
   CR_ASSIGN(auto image, choose_image(request, loaded.policy, limits));
+  auto demands = image_demands(image, loaded.policy, limits);
   const auto resources = effective_resources(request, loaded.policy, config);
   CR_TRY(refuse_conflicts(policy::ceiling_conflicts(resources, limits)));
 
@@ -146,6 +163,7 @@ Result<Admission> admit(const RunRequest& request) {
                       .bindings = std::move(bindings),
                       .limits = limits,
                       .image_source = std::move(image),
+                      .image_demands = std::move(demands),
                       .vcpus = *resources.vcpus,
                       .memory_mib = *resources.memory_mib,
                       .disk_mib = *resources.disk_mib,

@@ -4,6 +4,7 @@
 // never ignored.
 #include "src/credentials/bindings.h"
 #include "src/policy/ceiling.h"
+#include "src/policy/image_signatures.h"
 #include "src/policy/load.h"
 #include "src/policy/operator_config.h"
 #include "src/runner/run_request.h"
@@ -20,8 +21,9 @@ struct Admission {
   // which only network rules would open is dialled directly, and seen.
   policy::NetworkRules gateway_network;
   credentials::Bindings bindings;
-  policy::CeilingLimits limits;  // the operator's, for this pipeline
-  std::string image_source;      // for ImageStore::ensure()
+  policy::CeilingLimits limits;                        // the operator's, for this pipeline
+  std::string image_source;                            // for ImageProvider::ensure()
+  std::vector<policy::SignatureDemand> image_demands;  // that the image must meet
   std::uint32_t vcpus = 0;
   std::uint64_t memory_mib = 0;
   std::uint64_t disk_mib = 0;

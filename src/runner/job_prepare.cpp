@@ -1,6 +1,8 @@
 // Before a VM starts: may it, and with which image, disks and kernel?
 #include "src/backends/qemu/qemu_backend.h"
 #include "src/base/os/io.h"
+#include "src/registry/operator_provider.h"
+#include "src/registry/pull_lines.h"
 #include "src/runner/go_duration.h"
 #include "src/runner/job_run.h"
 #include "src/runner/workspace_disk.h"
@@ -75,13 +77,33 @@ Awaitable<Result<void>> JobRun::prepare_phase() {
   co_return co_await prepare_disks();
 }
 
+// What the pool's threads say reaches the log on the loop's thread, as long as there is a run to speak of.
+std::function<void(std::string)> JobRun::line_from_anywhere() {
+  return [executor = context_.get_executor(), log = std::weak_ptr<JobLog*>(shared_log_)](std::string text) {
+    base::asio::post(executor, [log, text = std::move(text)] {
+      if (const auto alive = log.lock()) (*alive)->line(text);
+    });
+  };
+}
+
 Awaitable<Result<void>> JobRun::prepare_image() {
-  image::ImageStore store(paths_.data / "images");
   const std::string source = admission_->image_source;
-  auto ensured =
-      base::run_blocking<image::StoredImage>(pool_, [store, source]() mutable { return store.ensure(source); });
+  const auto& identity = request_.identity;
+  auto options = registry::provider_options(admission_->operator_config, admission_->bindings, identity);
+  options.note = line_from_anywhere();
+  const auto progress = std::make_shared<registry::PullLines>(source, line_from_anywhere());
+  options.progress = progress.get();
+  const auto provider =
+      std::make_shared<registry::ImageProvider>(image::ImageStore(paths_.data / "images"), std::move(options));
+  auto ensure = [provider, progress, source, demands = admission_->image_demands, stop = stop_.get_token()] {
+    return provider->ensure(source, demands, stop);
+  };
+  auto ensured = base::run_blocking<image::StoredImage>(pool_, std::move(ensure));
   auto first = co_await (std::move(ensured) || cancellation_.wait_requested());
-  if (first.index() == 1) co_return base::fail(Code::cancelled, "cancelled", "cancelled while the image was prepared");
+  if (first.index() == 1) {
+    stop_.request_stop();
+    co_return base::fail(Code::cancelled, "cancelled", "cancelled while the image was prepared");
+  }
   CR_CO_ASSIGN(auto image, std::move(std::get<0>(first)));
   image_.emplace(std::move(image));
   record_.image_digest = image_->digest.to_string();

@@ -67,6 +67,7 @@ class JobRun {
   base::Result<void> choose_backend();
   base::Awaitable<base::Result<void>> prepare_phase();
   base::Awaitable<base::Result<void>> prepare_image();
+  std::function<void(std::string)> line_from_anywhere();
   base::Awaitable<base::Result<void>> prepare_disks();
   base::Awaitable<base::Result<void>> launch_phase();
   base::Result<backends::LaunchSpec> launch_spec() const;
@@ -95,6 +96,7 @@ class JobRun {
   base::asio::io_context& context_;
   base::BlockingPool& pool_;
   JobLog& log_;
+  std::shared_ptr<JobLog*> shared_log_ = std::make_shared<JobLog*>(&log_);
   RunRequest request_;
   Cancellation cancellation_;
   HostPaths paths_;
