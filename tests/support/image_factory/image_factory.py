@@ -18,7 +18,7 @@ import made_images  # noqa: E402
 import real_images  # noqa: E402
 from layout import Layout  # noqa: E402
 
-MADE = ("busybox", "everything", "zstd", "plain", "schema2", "index", "crowd", "sparse", "layers", "odd", "hardlinks")
+MADE = ("busybox", "everything", "zstd", "plain", "schema2", "index", "crowd", "sparse", "layers", "odd", "hardlinks", "noise", "noise_2")
 BUILT = ("umoci", "buildah")
 # For the bench; never in CI. bench-large is 1.5 GB unpacked.
 BIG_PACKAGES = {

@@ -123,7 +123,7 @@ def odd(layout):
     deep_parts = deep.split("/")
     pax += [("/".join(deep_parts[:i + 1]), directory()) for i in range(len(deep_parts))] + [(deep + "/end", dict(content=b"deep"))]
     times = {"epoch": "0", "negative": "-1", "negative-fraction": "-1.5", "oldest": "-2147483648", "nanoseconds": "1600000000.123456789",
-             "2038": "2147483648.5", "2106": "4294967296", "2400": "13569465600.999999999"}
+             "2038": "2147483648.5", "2106": "4294967296", "2242": "8589934592.999999999"}
     pax += [("time-" + name, dict(content=b"t", pax={"mtime": text})) for name, text in times.items()]
     gnu = [("gnu-" + "g" * 251, dict(content=b"gnu", mtime=1_500_000_000)), (os.fsdecode(b"gnu-\xff\xfe"), dict(content=b"gnu bytes", mtime=1_500_000_000)),
            ("gnu-link", dict(**symlink("/" + "l" * 300), mtime=1_500_000_000)), ("gnu-uid", dict(uid=2**32 - 2, gid=3_000_000_000, mtime=1_500_000_000)),
@@ -139,6 +139,18 @@ def hardlinks(layout):
     middle = [("c", directory()), ("c/four", hardlink("a/one")), ("a/one", dict(content=b"replaced"))]
     upper = [("c/five", hardlink("b/two")), ("b/.wh.two", {}), ("many/.wh.0", {}), ("c/six", hardlink("many/7"))]
     layout.tag(layout.manifest([layout.layer(entries) for entries in (lower, middle, upper)]))
+
+
+def noise(layout, more=False):
+    """A layer of 40 MiB that nothing compresses, and a small one; `more`: and a third."""
+    data = random.Random(3).randbytes(40 << 20)
+    entries = [[("./", directory()), ("noise", dict(content=data))], [("small", dict(content=data[:100_000]))],
+               [("third", dict(content=data[100_000:200_000]))]]
+    layout.tag(layout.manifest([layout.layer(part, level=1) for part in (entries if more else entries[:2])], config=CONFIG))
+
+
+def noise_2(layout):
+    noise(layout, more=True)
 
 
 def many_files(layout):
