@@ -133,9 +133,9 @@ class Rig:
         certificate = (self.certificate, self.key) if tls else None
         return self._start(FaultProxy(registry.port, self.trusting if registry.tls else None, address, certificate))
 
-    def blob_host(self, registry, address="127.0.0.2"):
+    def blob_host(self, registry, address="127.0.0.2", tls=True):
         """Another origin that has the blobs of `registry`."""
-        return self._start(BlobHost(registry, address, (self.certificate, self.key)))
+        return self._start(BlobHost(registry, address, (self.certificate, self.key) if tls else None))
 
     def connect_proxy(self):
         return self._start(ConnectProxy())

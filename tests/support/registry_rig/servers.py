@@ -22,6 +22,7 @@ class Server:
 
     def __init__(self, address="127.0.0.1", certificate=None):
         self.lock = threading.Lock()
+        self.arrived = threading.Condition(self.lock)
         self.requests, self.connections, self.open_now, self.most_open = [], 0, 0, 0
         self.tls = None
         if certificate:
@@ -50,6 +51,11 @@ class Server:
         """Requests whose path has `pattern` in it (a regular expression)."""
         with self.lock:
             return [one for one in self.requests[since:] if re.search(pattern, one["path"]) and method in (None, one["method"])]
+
+    def await_seen(self, pattern, count=1, since=0, seconds=IO_SECONDS):
+        """Whether so many such requests arrive in time."""
+        with self.arrived:
+            return self.arrived.wait_for(lambda: sum(1 for one in self.requests[since:] if re.search(pattern, one["path"])) >= count, seconds)
 
     def sent(self, pattern="", since=0):
         """Bytes of bodies of GET answers."""
@@ -89,6 +95,7 @@ class Server:
                "headers": dict(request.headers), "connection": number, "status": None, "sent": 0}
         with self.lock:
             self.requests.append(one)
+            self.arrived.notify_all()
         return one
 
     def answer(self, request, one):
