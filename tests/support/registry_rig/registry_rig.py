@@ -152,6 +152,8 @@ class Rig:
         how = ["--dest-cert-dir", self.certificates] if registry.tls else ["--dest-tls-verify=false"]
         if login:
             how += ["--dest-creds", f"{USER}:{PASSWORD}"]
+        if "--format" not in options:
+            how.append("--preserve-digests")  # or skopeo compresses what is not
         file = self._folder("digest")
         self.skopeo("copy", "-q", "--insecure-policy", "--digestfile", file, *how, *options, f"oci:{layout}", f"docker://{registry.host}/{name}")
         return file.read_text().strip()

@@ -37,6 +37,8 @@ class Server:
         threading.Thread(target=self._serve, daemon=True).start()
 
     def close(self):
+        if self.closing.is_set():
+            return
         self.closing.set()
         # shutdown wakes accept(); close alone does not.
         self.socket.shutdown(socket.SHUT_RDWR)
