@@ -21,15 +21,16 @@ from layout import Layout  # noqa: E402
 MADE = ("busybox", "everything", "zstd", "plain", "schema2", "index", "crowd", "sparse", "layers", "odd", "hardlinks", "noise", "noise_2")
 BUILT = ("umoci", "buildah")
 # For the bench; never in CI. bench-large is 1.5 GB unpacked.
+SMALL = ["base-files", "libc6", "bash", "dash", "libpython3.11-minimal", "python3.11-minimal"]
+MEDIUM = [["base-files", "libc6", "bash", "coreutils"], ["libllvm14"], ["clang-14", "libclang-common-14-dev"], ["libboost1.81-dev"]]
 BIG_PACKAGES = {
-    "bench-small": [["base-files", "libc6", "bash", "coreutils", "dash", "libpython3.11-minimal", "python3.11-minimal", "libpython3.11-stdlib"]],
-    "bench-small-2": [["base-files", "libc6", "bash", "coreutils", "dash", "libpython3.11-minimal", "python3.11-minimal", "libpython3.11-stdlib"],
-                      ["busybox-static"]],
-    "bench-medium": [["base-files", "libc6", "bash", "coreutils"], ["libllvm14", "libclang-cpp14"], ["clang-14", "libclang-common-14-dev", "git"],
-                     ["libboost1.81-dev"]],
-    "bench-large": [["base-files", "libc6", "bash", "coreutils"], ["libllvm14", "libclang-cpp14", "clang-14", "libclang-common-14-dev", "git"],
-                    ["libboost1.81-dev", "cmake", "cmake-data"], ["golang-1.19-go", "golang-1.19-src", "gcc-12", "g++-12", "cpp-12"],
-                    ["qemu-system-x86", "qemu-system-common", "qemu-system-data", "skopeo", "umoci", "buildah", "docker-registry"]],
+    "bench-small": [SMALL],
+    "bench-medium": MEDIUM,
+    "bench-medium-2": [*MEDIUM, ["busybox-static"]],
+    "bench-large": [*MEDIUM, ["llvm-14-dev", "libclang-cpp14", "git", "cmake", "cmake-data"],
+                    ["golang-1.19-go", "golang-1.19-src", "gcc-12", "g++-12", "cpp-12", "libgcc-12-dev", "libstdc++-12-dev"],
+                    ["qemu-system-x86", "qemu-system-common", "qemu-system-data", "skopeo", "umoci", "buildah", "docker-registry", "perl-modules-5.36",
+                     "libpython3.11-stdlib", "libssl-dev", "libc6-dev"]],
 }
 BIG = ("many_files", *BIG_PACKAGES)
 ALL = (*MADE, *BUILT, *real_images.PACKAGES)
