@@ -13,7 +13,10 @@ SECONDS = 300
 
 
 def run(*command, **more):
-    return subprocess.run([str(part) for part in command], check=True, capture_output=True, text=True, timeout=SECONDS, **more).stdout
+    done = subprocess.run([str(part) for part in command], check=False, capture_output=True, text=True, timeout=SECONDS, **more)
+    if done.returncode != 0:
+        raise SystemExit(f"image_factory: error: {' '.join(map(str, command))}: {done.returncode}\n{done.stderr}")
+    return done.stdout
 
 
 def versions(packages):
@@ -76,7 +79,7 @@ def of_packages(layout, groups, compression="gzip", level=6):
 
 
 def umoci(layout):
-    """umoci init, new, insert, unpack, changes, repack: two layers of its making."""
+    """umoci init, new, insert, unpack, changes, repack: two layers of its making. Needs root."""
     layout.path.joinpath("blobs/sha256").rmdir()
     layout.path.joinpath("blobs").rmdir()
     layout.path.rmdir()
