@@ -8,6 +8,7 @@ namespace cleanroom::cli {
 
 void print_error(const base::Error& error) {
   fmt::print(stderr, "error: {}\n", error.describe());
+  if (!error.reason.empty()) fmt::print(stderr, "reason: {}\n", error.reason);
   if (!error.hint.empty()) fmt::print(stderr, "hint: {}\n", error.hint);
 }
 
