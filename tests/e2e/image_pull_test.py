@@ -255,13 +255,19 @@ class Downloads(Noise):
             self.assertIn(rule.hits, range(2, 80))
 
     def test_bodies_that_always_break_off(self):
-        self.proxy.fault("truncate", match=self.large["digest"], after=1000)
+        self.proxy.fault("truncate", match=self.large["digest"], after=0)
         self.refused(self.host(self.proxy), self.reference, "image_pull_failed", (INFRASTRUCTURE,))
 
     def test_a_pause_is_waited_for(self):
         rule = self.proxy.fault("stall", match=self.large["digest"], after=MIB, times=1, seconds=3)
         self.good()
         self.assertEqual(rule.hits, 1)
+
+    def test_what_stands_still_is_given_up_and_resumed(self):
+        rule = self.proxy.fault("stall", match=self.large["digest"], after=MIB, times=1, seconds=SECONDS)
+        self.good()
+        self.assertEqual(rule.hits, 1)
+        self.assertLess(self.bytes_sent(), self.large["size"] + 12 * MIB)
 
     def test_a_wrong_content_range_is_not_believed(self):
         for value in ("bytes 0-0/1", "bytes 5-9/10", "bytes */40", "garbage"):
