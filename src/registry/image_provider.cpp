@@ -53,11 +53,9 @@ Result<image::StoredImage> ImageProvider::ensure(std::string_view source, const 
   }
   const model::ImageReference& reference = *name.reference;
   const auto named = image::ImageNames(store_.root()).named(reference);
-  if (reference.pinned() || (named && named->origin == image::ImageNames::Origin::import)) {
-    auto stored = store_.find(reference);
-    if (stored && !reference.pinned()) CR_TRY(refuse_unsigned(source, demands));
-    if (stored && reference.pinned()) CR_TRY(check_stored(reference, *stored, demands, stop));
-    if (stored) return stored;
+  if (!reference.pinned() && named && named->origin == image::ImageNames::Origin::import) {
+    CR_TRY(refuse_unsigned(source, demands));
+    if (auto stored = store_.find(reference)) return stored;
   }
   CR_ASSIGN(Pulled pulled, pull(reference, demands, stop));
   return std::move(pulled.image);
@@ -80,6 +78,12 @@ Result<void> ImageProvider::check_stored(const model::ImageReference& reference,
 
 Result<ImageProvider::Pulled> ImageProvider::pull(const model::ImageReference& reference, const Demands& demands,
                                                   const std::stop_token& stop) {
+  if (reference.pinned()) {
+    if (auto stored = store_.find(reference)) {
+      CR_TRY(check_stored(reference, *stored, demands, stop));
+      return Pulled{std::move(*stored), reference.with_digest(*reference.digest())};
+    }
+  }
   auto pulled = first_that_works<Pulled>(
       reference, [&](const Endpoint& endpoint) { return pull_from(endpoint, reference, demands, stop); });
   if (!pulled)

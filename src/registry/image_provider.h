@@ -40,7 +40,7 @@ class ImageProvider {
     image::StoredImage image;
     model::ImageReference reference;  // pinned to what the name means at the registry: an index or a manifest
   };
-  // As ensure(), always asking the registry what a tag means.
+  // As ensure(), always asking the registry what a tag means; what is pinned and here is not asked for.
   base::Result<Pulled> pull(const model::ImageReference& reference, const Demands& demands,
                             const std::stop_token& stop = {});
   // What a tag means now; nothing is fetched but manifests.
