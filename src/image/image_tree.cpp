@@ -168,6 +168,9 @@ Result<ImageTree::NodeId> ImageTree::step(NodeId at, std::string_view name, Miss
   const NodeId child = find(at, name);
   if (child != kNone && is_directory(child)) return child;
   if (missing == Missing::stop) return kNone;
+  // The names of members are checked before; this one stands in a symlink's target.
+  if (name.starts_with(kWhiteout))
+    return image_invalid(fmt::format("a symlink leads into the whiteout '{}'", shown(name)));
   if (child != kNone) {
     if (nodes_[child].layer == layer_) {
       return image_invalid(fmt::format("'{}' is a directory and not a directory in one layer", shown(name)));

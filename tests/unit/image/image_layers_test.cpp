@@ -115,6 +115,7 @@ TEST_SUITE("image/layers") {
     check_refused(build_layers({{{.name = "a", .type = '2', .link = "b"}, {.name = "b", .type = '2', .link = "a"}},
                                 {{.name = "a/x"}}}),
                   "image_invalid");
+    check_refused(build_layers({{{.name = "l", .type = '2', .link = "d/.wh.f"}}, {{.name = "l/x"}}}), "image_invalid");
     CHECK(paths(build_layers({{{.name = "up", .type = '2', .link = "../../.."}}, {{.name = "up/x"}}})) ==
           Paths{"up", "x"});
   }
