@@ -34,10 +34,9 @@ std::string_view tar_text(std::string_view field) {
 
 std::optional<std::int64_t> tar_number(std::string_view field) {
   if (static_cast<unsigned char>(field[0]) & 0x80) return base256(field);
-  const auto blank = [](char c) { return c == ' ' || c == '\0'; };
-  while (!field.empty() && blank(field.front()))
+  while (!field.empty() && field.front() == ' ')
     field.remove_prefix(1);
-  while (!field.empty() && blank(field.back()))
+  while (!field.empty() && (field.back() == ' ' || field.back() == '\0'))
     field.remove_suffix(1);
   if (field.empty()) return 0;
   std::int64_t value = 0;

@@ -12,7 +12,8 @@ namespace cleanroom::image {
 
 // The bytes up to the first NUL.
 std::string_view tar_text(std::string_view field);
-// Octal with spaces or NULs around it, or GNU base-256; empty is 0. Nothing for anything else.
+// Octal with spaces before and spaces or NULs behind it, or GNU base-256; empty is 0. Nothing for anything else: digits
+// behind a NUL are a number to some programs and 0 to others.
 std::optional<std::int64_t> tar_number(std::string_view field);
 // Decimal digits only.
 std::optional<std::uint64_t> decimal(std::string_view text);

@@ -13,10 +13,13 @@ namespace {
 using base::Result;
 
 constexpr std::uint64_t kBlock = 512;
+constexpr std::size_t kGnuSparseMapAt = 386;
+constexpr std::size_t kGnuRealSizeAt = 483;
 constexpr std::uint64_t kMaxPaxBytes = 1u << 20;
 constexpr std::uint64_t kMaxLongName = 64u << 10;
 constexpr int kMaxExtensions = 16;                     // headers before a member that only describe it
 constexpr std::uint64_t kMaxUstarSize = 077777777777;  // eleven octal digits
+constexpr std::int64_t kMaxMode = 0xffffffff;          // with type bits, which the type of the header outvotes
 constexpr std::uint64_t kMaxId = 4294967294u;
 constexpr std::uint64_t kMaxSize = std::uint64_t{1} << 62;
 constexpr std::string_view kXattrPrefix = "SCHILY.xattr.";
@@ -68,6 +71,9 @@ Result<void> TarSource::skip(std::uint64_t bytes) {
 struct TarReader::Extended {
   std::optional<std::string> name;
   std::optional<std::string> link_name;
+  std::optional<std::string> long_name;  // of GNU's own headers
+  std::optional<std::string> long_link_name;
+  bool has_records = false;
   std::optional<std::uint64_t> size;
   std::optional<std::uint32_t> uid;
   std::optional<std::uint32_t> gid;
@@ -75,6 +81,8 @@ struct TarReader::Extended {
   std::vector<Xattr> xattrs;
 
   Result<void> take(std::string_view key, std::string_view value);
+  // Of two headers that say the same, some programs follow the first and some the second.
+  bool contradicts() const { return (name && long_name) || (link_name && long_link_name); }
 };
 
 Result<void> TarReader::Extended::take(std::string_view key, std::string_view value) {
@@ -153,6 +161,7 @@ Result<void> TarReader::skip_rest() {
 Result<bool> TarReader::take_extension(const Header& header, std::uint64_t size, Extended& extended) {
   switch (header[156]) {
     case 'x': {
+      if (std::exchange(extended.has_records, true)) return image_invalid("a member has two extended headers");
       CR_ASSIGN(const std::string records, read_text(size, kMaxPaxBytes));
       CR_TRY(for_each_pax_record(records, [&](auto key, auto value) { return extended.take(key, value); }));
       return true;
@@ -167,8 +176,10 @@ Result<bool> TarReader::take_extension(const Header& header, std::uint64_t size,
     }
     case 'L':
     case 'K': {
+      auto& into = header[156] == 'L' ? extended.long_name : extended.long_link_name;
+      if (into) return image_invalid("a member has two long names");
       CR_ASSIGN(const std::string text, read_text(size, kMaxLongName));
-      (header[156] == 'L' ? extended.name : extended.link_name) = std::string(tar_text(text));
+      into = std::string(tar_text(text));
       return true;
     }
     default:
@@ -205,11 +216,20 @@ Result<bool> TarReader::next(TarMember& member) {
     if (!extension) break;
   }
 
+  if (extended.contradicts()) return image_invalid("a member has a long name and a pax name");
+  if (extended.long_name) extended.name = std::move(extended.long_name);
+  if (extended.long_link_name) extended.link_name = std::move(extended.long_link_name);
   const auto kind = kind_of(header[156]);
   if (!kind)
     return image_invalid(
         fmt::format("members of type {:#04x} are not supported", static_cast<unsigned char>(header[156])));
   const bool ustar = text.substr(257, 6) == std::string_view("ustar\0", 6);
+  const bool gnu = text.substr(257, 8) == std::string_view("ustar  \0", 8);
+  if (text.substr(257, 5) == "ustar" && !ustar && !gnu && header[345] != 0)
+    return image_invalid("a header with a prefix is of an unknown format");
+  // libarchive reads a map of holes and a size from GNU's header whatever its type is, GNU tar only where it says 'S'.
+  if (gnu && (header[kGnuSparseMapAt] != 0 || header[kGnuRealSizeAt] != 0))
+    return image_invalid("sparse members are not supported");
   member = TarMember{.kind = *kind};
   const std::string prefix(ustar ? tar_text(text.substr(345, 155)) : std::string_view());
   const std::string short_name(tar_text(text.substr(0, 100)));
@@ -228,7 +248,8 @@ Result<bool> TarReader::next(TarMember& member) {
   const auto in_range = [](const std::optional<std::int64_t>& id) {
     return id && *id >= 0 && static_cast<std::uint64_t>(*id) <= kMaxId;
   };
-  if (!mode || *mode < 0 || !mtime || (!extended.uid && !in_range(uid)) || (!extended.gid && !in_range(gid))) {
+  if (!mode || *mode < 0 || *mode > kMaxMode || !mtime || (!extended.uid && !in_range(uid)) ||
+      (!extended.gid && !in_range(gid))) {
     return image_invalid(fmt::format("the header of '{}' has a field that is not a number", shown(member.name)));
   }
   member.mode = static_cast<std::uint32_t>(*mode) & 07777;

@@ -4,9 +4,10 @@
 // Ours, because libarchive's reader changes names on the way (pax names that are not NFC become NFC, so two files
 // of a layer become one), depends on the locale, and gives no offsets of members in an archive. Where tar programs
 // disagree about what an archive holds, the archive is refused: a member with a size that should have none, a pax size
-// that contradicts the header's, sparse members, unknown member types, global pax records that rename or resize.
-// Documented verdicts: the first zero block ends the archive, and a block after it must be zero too or the end; an
-// archive may end without zero blocks, but only where a header would stand.
+// that contradicts the header's, two extended headers that name one member, digits behind a NUL, sparse members,
+// unknown member types, global pax records that rename or resize. Documented verdicts: the first zero block ends the
+// archive, and a block after it must be zero too or the end; an archive may end without zero blocks, but only where a
+// header would stand.
 #include "src/image/tree_entry.h"
 
 #include <array>

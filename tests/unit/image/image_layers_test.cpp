@@ -5,6 +5,8 @@
 
 #include <sys/stat.h>
 
+#include <numeric>
+
 using namespace cleanroom;
 using namespace cleanroom::image;
 using namespace cleanroom::image::testing;
@@ -68,6 +70,16 @@ std::string content_of(const Built& built, const std::string& path) {
 }
 std::string sha(const std::string& text) {
   return base::sha256_hex(text);
+}
+
+// `tar` with other bytes in its first header, whose checksum is right.
+std::string changed(std::string tar, std::size_t at, std::string_view bytes) {
+  tar.replace(at, bytes.size(), bytes);
+  tar.replace(148, 8, "        ");
+  const unsigned sum = std::accumulate(tar.begin(), tar.begin() + 512, 0u,
+                                       [](unsigned total, char c) { return total + static_cast<unsigned char>(c); });
+  tar.replace(148, 8, fmt::format("{:06o}", sum) + std::string("\0 ", 2));
+  return tar;
 }
 
 void check_refused(const Built& built, const std::string& reason) {
@@ -244,8 +256,29 @@ TEST_SUITE("image/layers") {
     check_refused(build_layers({{{.name = "l", .type = '2', .content = "x", .link = "t"}}}), "image_invalid");
     check_refused(build_layers({{{.name = "g", .type = 'g', .content = "13 path=evil\n"}, {.name = "a"}}}),
                   "image_invalid");
+    const std::string tar = tar_of({{.name = "a", .content = "12345"}});
+    CHECK(paths(build_tars({changed(tar, 124, "          5 ")})) == Paths{"a"});
+    check_refused(build_tars({changed(tar, 124, std::string("\0", 1) + "0000000005")}), "image_invalid");
+    check_refused(build_tars({changed(tar, 100, std::string("\x80\0\0\1\0\0\0\0", 8))}), "image_invalid");
+    const std::string gnu = changed(tar, 257, std::string("ustar  \0", 8));
+    CHECK(paths(build_tars({gnu})) == Paths{"a"});
+    check_refused(build_tars({changed(gnu, 386, "1")}), "image_invalid");
+    check_refused(build_tars({changed(gnu, 483, "1")}), "image_invalid");
+    check_refused(build_tars({changed(changed(tar, 257, "ustar~"), 345, "p")}), "image_invalid");
     CHECK(paths(build_layers({{{.name = "a", .content = "12345", .pax = {{"size", "5"}, {"comment", "x"}}}}})) ==
           Paths{"a"});
+  }
+
+  TEST_CASE("IMG-09 a member that is named by two extended headers is refused") {
+    const TarEntry pax{.name = "x", .type = 'x', .content = "9 path=b\n"};
+    const TarEntry gnu{.name = "L", .type = 'L', .content = "c"};
+    const TarEntry gnu_link{.name = "K", .type = 'K', .content = "b"};
+    CHECK(paths(build_layers({{pax, {.name = "a"}}})) == Paths{"b"});
+    CHECK(paths(build_layers({{gnu, {.name = "a"}}})) == Paths{"c"});
+    CHECK(paths(build_layers({{pax, {.name = "a"}, gnu, gnu_link, {.name = "a", .type = '1'}}})) == Paths{"b", "c"});
+    for (const auto& headers : {std::vector{pax, pax}, {gnu, gnu}, {pax, gnu}, {gnu, pax}, {gnu_link, gnu_link}}) {
+      check_refused(build_layers({{headers[0], headers[1], {.name = "a"}}}), "image_invalid");
+    }
   }
 
   TEST_CASE("pax attributes reach the image; those that would steer overlayfs do not") {
