@@ -320,6 +320,8 @@ TEST_SUITE("image/layers") {
     CHECK(paths(compressed(tar, zstd(tar), "zstd")) == Paths{"a"});
     CHECK(paths(compressed(tar, gzip(tar.substr(0, 300)) + gzip(tar.substr(300)), "gzip")) == Paths{"a"});
     CHECK(paths(compressed(tar, zstd(tar.substr(0, 300)) + zstd(tar.substr(300)), "zstd")) == Paths{"a"});
+    CHECK(paths(compressed("", gzip(""), "gzip")).empty());
+    CHECK(paths(compressed("", zstd(""), "zstd")).empty());
     const std::string cut = gzip(tar);
     check_refused(compressed(tar, cut.substr(0, cut.size() / 2), "gzip"), "image_invalid");
     check_refused(compressed(tar, gzip(tar), "zstd"), "image_invalid");
