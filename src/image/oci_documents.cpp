@@ -189,6 +189,9 @@ Result<Manifest> parse_manifest(std::string_view text, std::string_view media_ty
 
 Result<Config> parse_config(std::string_view text) {
   CR_ASSIGN(const Json json, parse_object(text, "image config"));
+  for (const char* key : {"manifests", "layers", "fsLayers"}) {
+    if (json.contains(key)) return image_invalid(fmt::format("the image config has '{}' too", key));
+  }
   CR_ASSIGN(const std::string os, text_of(json, "os"));
   CR_ASSIGN(const std::string architecture, text_of(json, "architecture"));
   if (os + "/" + architecture != host_platform()) {

@@ -199,6 +199,13 @@ TEST_SUITE("image/store") {
       layout.index.insert(1, R"("layers":[],)");
       check_refused(layout);
     }
+    SUBCASE("a config with layers of its own") {
+      auto layout = simple();
+      layout.config.insert(1, R"("layers":[],)");
+      layout.manifest.clear();
+      layout.index.clear();
+      check_refused(layout);
+    }
     SUBCASE("a mediaType that contradicts the descriptor's") {
       auto layout = simple();
       layout.manifest.insert(1, fmt::format(R"("mediaType":"{}",)", kOciIndex));
