@@ -73,7 +73,7 @@ Result<std::vector<std::string>> texts_of(const Json& object, const char* key) {
 
 Result<model::Digest> digest_of(const std::string& text) {
   auto digest = model::Digest::parse(text);
-  if (!digest) return image_invalid(digest.error().message);
+  if (!digest) return image_invalid(shown(digest.error().message));
   return digest;
 }
 

@@ -180,6 +180,10 @@ TEST_SUITE("image/store") {
       CHECK_MESSAGE((!named && named.error().reason == "image_ref_invalid"), failure_of(named));
     }
     Place place;
+    auto hostile = simple();
+    hostile.index = index_of(fmt::format(R"({{"mediaType":"{}","digest":"\u001b[2J","size":10}})", kOciManifest));
+    hostile.write(place.layout);
+    CHECK(place.store.ensure(place.source).error().describe().find('\x1b') == std::string::npos);
     for (const char* source : {"", "oci:", "oci:x:", "http://x/y", "sha256:xyz", "podman:", "podman:-x"}) {
       CAPTURE(source);
       CHECK(place.store.ensure(source).error().reason == "image_ref_invalid");
