@@ -33,10 +33,12 @@ class StrictChecker : public nlohmann::json_sax<Json> {
   bool start_array(std::size_t) override { return open(); }
   bool end_array() override { return close(); }
   bool parse_error(std::size_t position, const std::string&, const nlohmann::detail::exception& error) override {
-    // nlohmann's text is "[json.exception.parse_error.101] parse error at line 1, column 2: ...".
-    const std::string_view what = error.what();
+    // nlohmann's text is "[json.exception.parse_error.101] parse error at line 1, column 2: ...; last read: '...'", and
+    // the end of it is as long as the token, with its bytes.
+    std::string_view what = error.what();
     const std::size_t start = what.find("parse error");
-    return stop(fmt::format("byte {}: {}", position, what.substr(start == std::string_view::npos ? 0 : start)));
+    what = what.substr(start == std::string_view::npos ? 0 : start);
+    return stop(fmt::format("byte {}: {}", position, what.substr(0, what.find("; last read: "))));
   }
 
  private:

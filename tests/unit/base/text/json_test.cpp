@@ -32,6 +32,12 @@ TEST_SUITE("base/text/json") {
     }
   }
 
+  TEST_CASE("an error does not repeat the text, which may be long and hold anything") {
+    CHECK(error_of("\x7f").find('\x7f') == std::string::npos);
+    CHECK(error_of("[\"" + std::string(10'000, 'x') + "\" \"\"]").size() < 200);
+    CHECK(error_of("[1 2]").find("byte 4: parse error at line 1, column 4: syntax error") != std::string::npos);
+  }
+
   TEST_CASE("the number of values is bounded") {
     CHECK(parse_json("[1,1,1]", "x", {.max_values = 4}));
     CHECK_FALSE(parse_json("[1,1,1,1]", "x", {.max_values = 4}));
