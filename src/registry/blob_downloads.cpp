@@ -73,6 +73,8 @@ class ChunkSink final : public base::HttpSink {
     const bool single = whole_ || blob.end_chunk - blob.first_chunk == 1;
     // Another worker has such an answer already; this chunk is filled by that one.
     if (!single && std::exchange(blob.whole, true)) return fail(Code::already_exists, "another answer fills the blob");
+    // This worker's chunk may be any of the blob's: the answer fills them all.
+    if (!single) at_ = downloads_.first_gap(blob);
     skip_ = at_;
     end_ = blob.request.size;
     return {};
@@ -206,6 +208,13 @@ void BlobDownloads::fetch(base::HttpClient& client, std::size_t index) {
   }
 }
 
+std::uint64_t BlobDownloads::first_gap(const Blob& blob) const {
+  for (std::size_t i = blob.first_chunk; i < blob.end_chunk; ++i) {
+    if (chunks_[i].have < chunks_[i].length) return chunks_[i].offset + chunks_[i].have;
+  }
+  return blob.request.size;
+}
+
 Result<void> BlobDownloads::try_fetch(base::HttpClient& client, std::size_t index,
                                       std::optional<HttpResponse>& passing) {
   const Chunk& chunk = chunks_[index];
@@ -219,10 +228,7 @@ Result<void> BlobDownloads::try_fetch(base::HttpClient& client, std::size_t inde
     whole = blob.whole;
     end = whole ? blob.request.size : chunk.offset + chunk.length;
     // Of a blob that one answer fills: where that answer broke off.
-    std::size_t at = index;
-    while (whole && at + 1 < blob.end_chunk && chunks_[at].have == chunks_[at].length)
-      ++at;
-    from = chunks_[at].offset + chunks_[at].have;
+    from = whole ? first_gap(blob) : chunk.offset + chunk.have;
   }
   if (from == end) return {};
   RegistrySession::Request asked{.path = "blobs/" + request.digest.to_string(), .time_limit = kRequestTimeLimit};

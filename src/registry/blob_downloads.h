@@ -72,6 +72,7 @@ class BlobDownloads {
   base::Result<void> try_fetch(base::HttpClient& client, std::size_t chunk, std::optional<base::HttpResponse>& passing);
   // Blocks until the window lets bytes of this chunk in. False: the end.
   bool wait_for_window(std::unique_lock<std::mutex>& lock, const Chunk& chunk);
+  std::uint64_t first_gap(const Blob& blob) const;  // the offset of the first byte that is not there
   // Bytes of a blob from `offset` on. Fails with `cancelled` at the end of all this.
   base::Result<void> deliver(std::size_t blob, std::uint64_t offset, std::span<const std::byte> bytes);
   base::Result<std::size_t> read(std::size_t blob, std::uint64_t offset, std::span<std::byte> into,

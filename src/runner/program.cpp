@@ -44,9 +44,10 @@ struct Modes {
 void declare_options(CLI::App& app, CommandLine& line, Modes& modes) {
   app.add_option("--policy", line.policy, "Policy file (default: cleanroom.yaml, then .buildkite/cleanroom.yaml)")
       ->type_name("FILE");
-  app.add_option("--image", line.image,
-                 "Image in place of the policy's: NAME@sha256:..., oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE, "
-                 "docker-daemon:NAME or podman:NAME")
+  app.add_option(
+         "--image", line.image,
+         "Image in place of the policy's: NAME@sha256:..., oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE, "
+         "docker-daemon:NAME or podman:NAME")
       ->type_name("REF");
   app.add_option("--checkout", line.checkout, "Directory that is copied into the VM (default: the current one)")
       ->type_name("DIR");
