@@ -161,16 +161,16 @@ class Hostile(PullCase):
         self.assertEqual({one["headers"].get("authorization") for one in other.seen()}, {None})
 
     def test_IMG_19_redirects_that_are_not_followed(self):
-        plain = self.rig.blob_host(self.registry, tls=False)
+        plain, other = self.rig.blob_host(self.registry, tls=False), self.rig.blob_host(self.registry)
         for to in ("http://169.254.169.254/latest/meta-data/{hex}", "https://169.254.169.254/{hex}", "https://[fd00:ec2::254]/{hex}",
                    "https://metadata.google.internal/{hex}", f"http://{plain.host}/blob/{{hex}}", "file:///etc/passwd", "ftp://127.0.0.1/x",
-                   "gopher://127.0.0.1/x", "https://user:pw@127.0.0.1/x", "//", ""):
+                   "gopher://127.0.0.1/x", f"https://user:pw@{other.host}/blob/{{hex}}", f"//{other.host}/blob/{{hex}}", ""):
             with self.subTest(to):
                 self.proxy.clear()
                 rule = self.proxy.fault("redirect", to=to)
                 self.refused(self.host(self.proxy), self.reference, ("image_pull_failed", "redirect_denied", "ip_denied", "image_invalid"))
                 self.assertIn(rule.hits, range(1, 20))
-        self.assertEqual(plain.seen(), [])
+        self.assertEqual((plain.seen(), other.seen()), ([], []))
 
     def test_IMG_19_a_redirect_loop_ends(self):
         rule = self.proxy.fault("redirect", to="{path}")
@@ -237,15 +237,17 @@ class Mirrors(PullCase):
         return host
 
     def test_the_mirror_first_and_the_origin_after_it(self):
+        self.rig.fill(self.origin_registry, image("layers"), "org/first:1", True)
+        reference = f"{self.origin.host}/org/first:1"
         marks = self.origin.mark(), self.mirror.mark()
-        told = self.pull(self.mirrored(self.mirror), self.reference)
+        told = self.pull(self.mirrored(self.mirror), reference)
         self.same_as_import(told, image("layers"))
-        self.assertEqual(told["reference"], f"{self.origin.host}/org/a@{told['digest']}")
+        self.assertEqual(told["reference"], f"{self.origin.host}/org/first@{told['digest']}")
         self.assertTrue(self.mirror.seen("/manifests/", since=marks[1]))
         self.assertTrue(self.origin.seen("/blobs/", since=marks[0]))
-        self.rig.fill(self.mirror_registry, image("layers"), "org/a:1")
+        self.rig.fill(self.mirror_registry, image("layers"), "org/first:1")
         marks = self.origin.mark(), self.mirror.mark()
-        self.same_as_import(self.pull(self.mirrored(self.mirror), self.reference), image("layers"))
+        self.same_as_import(self.pull(self.mirrored(self.mirror), reference), image("layers"))
         self.assertEqual(self.origin.seen(since=marks[0]), [])
         # What is the origin's is not shown to its mirror.
         self.assertEqual({one["headers"].get("authorization") for one in self.mirror.seen()}, {None})

@@ -100,7 +100,8 @@ class Registries(PullCase):
         self.assertEqual(proxy.seen("/blobs/", since=mark), [])
         mark = proxy.mark()
         self.assertEqual(self.pull(host, f"{proxy.host}/org/busybox@{digest}")["digest"], digest)
-        self.assertEqual(proxy.seen(since=mark), [])
+        self.assertEqual(proxy.seen("/blobs/", since=mark), [])
+        self.assertLessEqual(len(proxy.seen(since=mark)), 1)
 
 
 class Logins(PullCase):
@@ -297,13 +298,16 @@ class Downloads(Noise):
         self.refused(self.host(self.proxy), f"{self.proxy.host}/org/noise:none", "image_not_found", (INFRASTRUCTURE,))
         self.refused(self.host(self.proxy), f"{self.proxy.host}/org/noise@{ZEROS}", "image_not_found", (INFRASTRUCTURE,))
 
+    def test_a_name_that_nobody_has(self):
+        self.refused(self.host(), "registry.invalid/org/noise:1", "image_pull_failed", (INFRASTRUCTURE,))
+
     def test_nobody_listens(self):
         gone = self.rig.proxy(self.registry)
         gone.close()
         self.refused(self.host(gone), f"{gone.host}/org/noise:1", "image_pull_failed", (INFRASTRUCTURE,))
 
     def test_bad_references(self):
-        for reference in ("", "UPPER/case:1", "org/noise@sha256:12", "org/noise@md5:" + "0" * 32, "https://a/b:1", "a/../b:1"):
+        for reference in ("", "org/UPPER:1", "org/noise@sha256:12", "org/noise@md5:" + "0" * 32, "https://a/b:1", "a/../b:1"):
             with self.subTest(reference):
                 self.refused(self.host(self.proxy), reference, "image_ref_invalid", (CONFIGURATION,))
         self.assertEqual(self.proxy.seen(since=self.mark), [])

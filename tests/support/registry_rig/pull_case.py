@@ -51,6 +51,7 @@ class Host:
                             "XDG_STATE_HOME": str(folder / "state"), "XDG_CACHE_HOME": str(folder / "cache"),
                             "CLEANROOM_CONFIG_DIR": str(folder / "operator"), "DOCKER_CONFIG": str(folder / "docker")}
         self.registries = []
+        self._operator_file("config.yaml", "registries: []\n")
 
     def _operator_file(self, name, text):
         path = self.folder / "operator" / name
@@ -72,7 +73,9 @@ class Host:
         self._operator_file("credentials.yaml", f"bindings: {json.dumps([binding])}\n")
 
     def docker_login(self, server, **entry):
-        (self.folder / "docker/config.json").write_text(json.dumps({"auths": {server.host: entry}}))
+        path = self.folder / "docker/config.json"
+        path.write_text(json.dumps({"auths": {server.host: entry}}))
+        path.chmod(0o600)
 
     def start(self, *arguments, **environment):
         return subprocess.Popen([BIN / "cleanroom", "image", *map(str, arguments)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
