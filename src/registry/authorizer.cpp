@@ -148,7 +148,9 @@ Result<Secret> Authorizer::fetch_token(const std::string& realm, const std::stri
       request.authorization = Secret(std::move(value));
     }
   }
-  CR_ASSIGN(base::HttpResponse response, client.perform(request));
+  auto answered = client.perform(request);
+  if (!answered && answered.error().reason.empty()) answered.error().reason = "image_pull_failed";
+  CR_ASSIGN(base::HttpResponse response, std::move(answered));
   const Secret body(std::move(response.body));
   if (response.status == 401 || response.status == 403) {
     return fail(

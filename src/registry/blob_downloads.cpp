@@ -15,6 +15,7 @@ using base::Result;
 namespace {
 
 constexpr std::chrono::minutes kRequestTimeLimit{30};  // of one answer; stalls end it much earlier
+constexpr std::uint64_t kProgress = 256u << 10;  // what an answer must bring for the next failure to be a first one
 
 base::Failure ended() {
   return fail(Code::cancelled, "cancelled", "the pull was cancelled");
@@ -187,8 +188,10 @@ void BlobDownloads::fetch(base::HttpClient& client, std::size_t index) {
     if (fetched && !passing) return;
     if (!fetched && fetched.error().code == Code::already_exists) return;
     const std::uint64_t now = progress();
-    if (now > before) attempt = 1;
-    before = now;
+    if (now >= before + kProgress) {
+      attempt = 1;
+      before = now;
+    }
     const bool again = passing || RegistrySession::is_passing(fetched.error());
     if (again && session_.pause(attempt, passing ? &*passing : nullptr)) {
       const std::lock_guard lock(mutex_);

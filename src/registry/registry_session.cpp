@@ -91,7 +91,10 @@ Result<std::string> RegistrySession::next_hop(const std::string& from, const Htt
   };
   if (next.empty()) return denied("to something that is no URL");
   if (!next.starts_with("https://") && !endpoint_.insecure) return denied("to plain HTTP");
-  if (base::url_origin(next).find('@') != std::string::npos) return denied("to a URL with a user name");
+  // Where one reader sees a user name and another a host.
+  const std::size_t authority = next.find("://") + 3;
+  if (next.substr(0, next.find_first_of("/?#", authority)).find_first_of("@\\") != std::string::npos)
+    return denied("to a URL with a user name");
   return next;
 }
 
@@ -112,8 +115,13 @@ Result<HttpResponse> RegistrySession::follow(base::HttpClient& client, const Req
   std::optional<FinalSink> final_sink;
   if (sink) final_sink.emplace(*sink);
   for (int hops = 0;; ++hops) {
-    CR_ASSIGN(HttpResponse response, client.perform(request, final_sink ? &*final_sink : nullptr));
-    if (!is_redirect(response.status)) return response;
+    auto answered = client.perform(request, final_sink ? &*final_sink : nullptr);
+    if (!answered && answered.error().reason.empty()) {
+      // Larger than it may be, or not had.
+      answered.error().reason = answered.error().code == Code::invalid_input ? "image_limit" : "image_pull_failed";
+    }
+    if (!answered || !is_redirect(answered->status)) return answered;
+    const HttpResponse response = std::move(*answered);
     if (hops == kMaxRedirects)
       return fail(Code::policy_denied, "image_pull_failed",
                   fmt::format("'{}' redirects more than {} times", home, kMaxRedirects));

@@ -241,8 +241,11 @@ Result<HttpResponse> HttpClient::perform(const HttpRequest& request, HttpSink* s
   curl_easy_setopt(handle, CURLOPT_HTTPHEADER, nullptr);
   const auto about = [&](Error error) { return fail(std::move(error).with_context(url_origin(request.url))); };
   if (code == CURLE_OK && !transfer.error) transfer.give_head();
+  if (code == CURLE_OK && !transfer.error) return std::move(transfer.response);
+  // A handle that failed may be in a state that takes no options any more; a try that follows gets fresh connections.
+  state_->handle.reset(curl_easy_init());
+  CR_CHECK(state_->handle, "libcurl cannot be set up");
   if (transfer.error) return about(std::move(*transfer.error));
-  if (code == CURLE_OK) return std::move(transfer.response);
   if (transfer.address_refused)
     return about(Error(Code::policy_denied, "its name leads to an address that may not be reached"));
   return about(Error(code_of(code), curl_easy_strerror(code)));
