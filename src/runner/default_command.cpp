@@ -69,19 +69,24 @@ bool is_blank(std::string_view text) {
   return text.find_first_not_of(" \t\r\n\v\f") == std::string_view::npos;
 }
 
-Result<CommandPlan> plan_argv(const CommandInput& input) {
-  if (!is_blank(input.command))
-    return refuse("cannot run both the step's command and the plugin's: remove one of them");
-  if (input.argv.front().empty()) return refuse("cannot run the command: its first word is empty");
-  CommandPlan plan;
-  for (const std::string& word : input.argv) {
+Result<void> take_argv(CommandPlan& plan, const Words& argv) {
+  if (argv.front().empty()) return refuse("cannot run the command: its first word is empty");
+  for (const std::string& word : argv) {
     if (word.size() > kMaxArgumentBytes)
       return refuse(fmt::format("cannot run the command: an argument is longer than {} bytes", kMaxArgumentBytes));
     if (word.find('\0') != std::string::npos) return refuse("cannot run the command: an argument holds a NUL");
     plan.display += (plan.display.empty() ? "" : " ") + word;
   }
   plan.kind = CommandPlan::Kind::argv;
-  plan.candidates = {input.argv};
+  plan.candidates = {argv};
+  return {};
+}
+
+Result<CommandPlan> plan_argv(const CommandInput& input) {
+  if (!is_blank(input.command))
+    return refuse("cannot run both the step's command and the plugin's: remove one of them");
+  CommandPlan plan;
+  CR_TRY(take_argv(plan, input.argv));
   return plan;
 }
 
@@ -122,6 +127,18 @@ Result<CommandPlan> plan_command(const CommandInput& input,
   }
   if (too_long) plan.command_file = GuestFile{std::string(kGuestCommandFile), std::move(argument)};
   return plan;
+}
+
+Result<void> use_entrypoint(CommandPlan& plan, const Words& entrypoint, const Words& cmd) {
+  Words words = entrypoint;
+  const Words& arguments = plan.entrypoint_arguments->empty() ? cmd : *plan.entrypoint_arguments;
+  words.insert(words.end(), arguments.begin(), arguments.end());
+  if (words.empty()) {
+    return fail(base::Error(Code::invalid_input, std::string(kReason),
+                            "cannot run the image's entrypoint: it has neither an entrypoint nor a command")
+                    .with_hint("give a command instead of --entrypoint"));
+  }
+  return take_argv(plan, words);
 }
 
 Result<std::vector<std::string>> split_shell_words(std::string_view text) {

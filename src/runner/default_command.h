@@ -40,6 +40,9 @@ struct CommandPlan {
   std::vector<std::vector<std::string>> candidates;
   std::string display;                     // after "$ " in the log; may hold newlines, and any byte
   std::optional<std::string> script_path;  // relative to the checkout: chmod +x in the guest before it runs
+  // The image's own program runs, with these arguments in place of its default ones where there are any. `candidates`
+  // and `display` follow when the image is known: use_entrypoint().
+  std::optional<std::vector<std::string>> entrypoint_arguments;
   // execve takes no longer argument than 128 KiB. A longer command is a file in the guest, and the candidates name it.
   std::optional<GuestFile> command_file;
 };
@@ -52,6 +55,11 @@ inline constexpr std::string_view kGuestCommandFile = "/run/cleanroom/command";
 // (command_invalid): no command, both command and argv, NUL, over the limits, unbalanced quotes in the shell.
 base::Result<CommandPlan> plan_command(const CommandInput& input,
                                        const std::function<bool(const std::string&)>& is_in_checkout);
+
+// For a plan with entrypoint_arguments (OCI image-spec config.md: Entrypoint, then Cmd or what replaces it).
+// command_invalid when the image has neither.
+base::Result<void> use_entrypoint(CommandPlan& plan, const std::vector<std::string>& entrypoint,
+                                  const std::vector<std::string>& cmd);
 
 // Words as POSIX shells split them: blanks, '...', "...", backslash. No expansion of any kind.
 base::Result<std::vector<std::string>> split_shell_words(std::string_view text);

@@ -109,6 +109,8 @@ Awaitable<Result<void>> JobRun::prepare_image() {
   record_.image_digest = image_->digest.to_string();
   record_.image_source = source;
   record_.timer.finish("image");
+  if (request_.command.entrypoint_arguments)
+    CR_CO_TRY(use_entrypoint(request_.command, image_->config.entrypoint, image_->config.cmd));
   co_return Result<void>{};
 }
 

@@ -75,6 +75,8 @@ void declare_options(CLI::App& app, CommandLine& line, Modes& modes) {
   app.add_option("--step", line.step, "Run this step of a pipeline file")->type_name("KEY");
   app.add_option("--pipeline", line.pipeline, "The pipeline file (default: .buildkite/pipeline.yml)")
       ->type_name("FILE");
+  app.add_flag("--entrypoint", line.entrypoint,
+               "Run the entrypoint of the image; COMMAND is its arguments, default: the image's");
   app.add_option("COMMAND", line.command, "The command and its arguments, run as they are");
   // For the plugin's hooks.
   app.add_flag("--buildkite", line.buildkite)->group("");

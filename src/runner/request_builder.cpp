@@ -180,10 +180,15 @@ Result<RunRequest> from_pipeline(const CommandLine& line, const Environment& hos
 }
 
 Result<RunRequest> from_command(const CommandLine& line, const Environment& host, RunRequest request) {
-  if (line.command.empty()) return base::fail(usage("cannot run: no command is given, and no --step"));
+  if (line.command.empty() && !line.entrypoint)
+    return base::fail(usage("cannot run: no command is given, and no --step"));
   if (line.pipeline) return base::fail(usage("cannot use --pipeline without --step"));
   const CommandInput input{.command = {}, .argv = line.command, .shell = {}, .buildkite_shell = {}};
-  CR_ASSIGN(request.command, plan_command(input, is_file_below(request.checkout)));
+  if (line.entrypoint) {
+    request.command.entrypoint_arguments = line.command;
+  } else {
+    CR_ASSIGN(request.command, plan_command(input, is_file_below(request.checkout)));
+  }
   if (line.workdir) request.workdir = *line.workdir;
   JobEnvironmentOptions options;
   for (const auto& text : line.environment) {
@@ -242,6 +247,8 @@ std::string origin_of(const std::filesystem::path& checkout) {
 
 Result<RunRequest> build_request(const CommandLine& line, const Environment& host) {
   RunRequest request;
+  if (line.entrypoint && (line.buildkite || line.step))
+    return base::fail(usage("cannot use --entrypoint with a step: a step has a command of its own"));
   if (line.buildkite) {
     CR_ASSIGN(request, from_agent(line, host));
   } else {

@@ -32,6 +32,7 @@ struct CommandLine {
   std::optional<std::string> result_file;
   std::optional<std::string> record_file;
   bool keep_on_failure = false;
+  bool entrypoint = false;  // of the image, with `command` as its arguments
   std::vector<std::string> command;
 };
 

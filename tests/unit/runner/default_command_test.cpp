@@ -135,3 +135,19 @@ TEST_CASE("words of a shell's command line") {
     return many;
   }()));
 }
+
+TEST_CASE("the image's entrypoint, when it is asked for") {
+  using Words = std::vector<std::string>;
+  const auto words = [](Words arguments, const Words& entrypoint, const Words& cmd) {
+    runner::CommandPlan plan;
+    plan.entrypoint_arguments = std::move(arguments);
+    const auto used = runner::use_entrypoint(plan, entrypoint, cmd);
+    return used ? plan.candidates.front() : Words{used.error().reason};
+  };
+  CHECK(words({}, {"/init"}, {"serve"}) == Words{"/init", "serve"});
+  CHECK(words({"check", "a b"}, {"/init"}, {"serve"}) == Words{"/init", "check", "a b"});
+  CHECK(words({}, {}, {"bash"}) == Words{"bash"});
+  CHECK(words({"true"}, {}, {"bash"}) == Words{"true"});
+  CHECK(words({}, {}, {}) == Words{"command_invalid"});
+  CHECK(words({}, {""}, {}) == Words{"command_invalid"});
+}
