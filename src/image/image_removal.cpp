@@ -1,5 +1,6 @@
 // ImageStore::remove() and collect().
 #include "src/base/os/io.h"
+#include "src/image/build_lock.h"
 #include "src/image/image_names.h"
 #include "src/image/image_store.h"
 #include "src/image/store_entry.h"
@@ -36,8 +37,8 @@ std::size_t sweep_leftovers(const std::filesystem::path& root, bool dry_run) {
   for (const auto& entry : std::filesystem::directory_iterator(root, error)) {
     const std::string hex = hex_of_leftover(entry.path().filename().native());
     if (hex.empty()) continue;
-    const auto lock = base::open_file(lock_file(root, hex), O_RDWR | O_CREAT, 0600);
-    if (!lock || ::flock(lock->get(), LOCK_EX | LOCK_NB) != 0) continue;
+    const auto lock = BuildLock::try_take(root, hex);
+    if (!lock || !*lock) continue;
     ++count;
     std::error_code ignored;
     if (!dry_run) std::filesystem::remove_all(entry.path(), ignored);

@@ -5,6 +5,7 @@
 #include "src/base/os/io.h"
 #include "src/base/os/temp_dir.h"
 #include "src/base/text/json.h"
+#include "src/image/build_lock.h"
 #include "src/image/image_builder.h"
 #include "src/image/image_error.h"
 #include "src/image/image_names.h"
@@ -13,7 +14,6 @@
 
 #include <fcntl.h>
 #include <nlohmann/json.hpp>
-#include <poll.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 
@@ -31,8 +31,6 @@ using base::Result;
 
 constexpr std::size_t kMaxRecordBytes = 4u << 20;
 constexpr int kRecordVersion = 1;
-constexpr std::chrono::minutes kBuildTimeout{60};  // of another process that builds the same image
-constexpr int kLockPollMilliseconds = 50;
 
 base::Failure not_here(const model::Digest& digest, std::string_view why) {
   return fail(
@@ -73,24 +71,6 @@ Result<StoredImage> from_json(const Json& json, const model::Digest& digest, con
     // as below
   }
   return not_here(digest, "has a damaged record in the store");
-}
-
-Result<base::Fd> take_lock(const std::filesystem::path& path, const std::stop_token& stop) {
-  CR_ASSIGN(base::Fd fd, base::open_file(path, O_RDWR | O_CREAT, 0600));
-  const base::Deadline deadline = base::deadline_in(kBuildTimeout);
-  // flock() has no timeout of its own; the kernel drops the lock when its holder dies.
-  while (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) {
-    if (errno != EWOULDBLOCK && errno != EINTR) return fail(base::errno_error("lock", path.native()));
-    if (stop.stop_requested())
-      return fail(Code::cancelled, "cancelled", "cancelled while another process builds this image");
-    if (base::time_left(deadline).count() == 0) {
-      return fail(
-          Code::timeout,
-          fmt::format("cannot lock '{}': another process has been building this image for an hour", path.native()));
-    }
-    ::poll(nullptr, 0, kLockPollMilliseconds);
-  }
-  return fd;
 }
 
 Result<void> sync(const base::Fd& fd, const std::filesystem::path& path) {
@@ -265,7 +245,7 @@ Result<StoredImage> ImageStore::build(const ImageSource& source, std::string_vie
   const std::string& hex = source.digest().hex();
   if (auto present = find(source.digest())) return present;
   CR_TRY(base::make_private_directories(root_));
-  CR_ASSIGN(const base::Fd lock, take_lock(lock_file(root_, hex), stop));
+  CR_ASSIGN(const BuildLock lock, BuildLock::take(root_, hex, stop));
   if (auto present = find(source.digest())) return present;  // built while we waited
   CR_ASSIGN(base::TempDir temporary, base::TempDir::create(root_, build_prefix(hex)));
   StoredLayers layers(root_, build_prefix(hex), temporary.path());

@@ -2,7 +2,7 @@
 // ImageStore: images as read-only ext4 files, one directory a manifest digest, shared by all VMs:
 //   <root>/<64 hex>/rootfs.ext4 (0444), image.json (0444), layers/<64 hex>.layer (what other images may take from it)
 //   <root>/names/, aliases/    image_names.h
-//   <root>/.<hex>.lock, .build-<hex>-*, .removed-<hex>-*    of builds and removals
+//   <root>/.<hex>.lock (build_lock.h), .build-<hex>-*, .removed-<hex>-*    of builds and removals under way, or killed
 // An entry appears whole or not at all (built beside, synced, renamed) and never changes but for the time of its last
 // use. Processes that want the same digest at once build it once: they queue on its lock. A build that was killed
 // leaves finished layers behind, which the next build of the same image takes over.

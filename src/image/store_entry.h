@@ -13,9 +13,6 @@ inline constexpr const char* kRootfs = "rootfs.ext4";
 inline constexpr const char* kRecord = "image.json";
 inline constexpr const char* kLayers = "layers";
 
-inline std::filesystem::path lock_file(const std::filesystem::path& root, const std::string& hex) {
-  return root / ("." + hex + ".lock");
-}
 // Directories of builds under way or killed, and of entries on their way out.
 inline std::string build_prefix(const std::string& hex) {
   return ".build-" + hex + "-";
