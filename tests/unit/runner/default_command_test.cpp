@@ -137,7 +137,6 @@ TEST_CASE("words of a shell's command line") {
 }
 
 TEST_CASE("the image's entrypoint, when it is asked for") {
-  using Words = std::vector<std::string>;
   const auto words = [](Words arguments, const Words& entrypoint, const Words& cmd) {
     runner::CommandPlan plan;
     plan.entrypoint_arguments = std::move(arguments);
