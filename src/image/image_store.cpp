@@ -250,9 +250,11 @@ Result<StoredImage> ImageStore::build(const ImageSource& source, std::string_vie
   CR_ASSIGN(base::TempDir temporary, base::TempDir::create(root_, build_prefix(hex)));
   StoredLayers layers(root_, build_prefix(hex), temporary.path());
   const auto failed = [&](base::Error error) {
-    // Finished layers are of use to a next try, when there is a point in one.
-    const bool again = error.code != Code::invalid_input && has_finished_layers(temporary.path());
-    if (again) sweep(root_, build_prefix(hex), temporary.release());
+    // Finished layers are of use to a next try, when there is a point in one; on a full disk they are in its way.
+    const bool again =
+        (error.code == Code::unavailable || error.code == Code::timeout || error.code == Code::cancelled) &&
+        error.os_errno == 0 && has_finished_layers(temporary.path());
+    sweep(root_, build_prefix(hex), again ? temporary.release() : std::filesystem::path());
     return fail(std::move(error).with_context(fmt::format("cannot prepare the image '{}'", shown(written_as))));
   };
   auto built = build_into(temporary.path(), source, written_as,
