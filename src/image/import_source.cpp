@@ -1,4 +1,5 @@
 // ImageSource::open_any() and read_any(): archives whose kind their content tells.
+#include "src/base/os/clock.h"
 #include "src/base/os/io.h"
 #include "src/base/text/json.h"
 #include "src/image/image_error.h"
@@ -7,9 +8,11 @@
 
 #include <fcntl.h>
 #include <nlohmann/json.hpp>
+#include <poll.h>
 #include <sys/stat.h>
 
 #include <array>
+#include <cerrno>
 
 namespace cleanroom::image {
 namespace {
@@ -21,11 +24,33 @@ using base::Result;
 
 constexpr const char* kRootfsTar = "rootfs.tar";
 constexpr std::size_t kPartBytes = 1u << 20;
+constexpr std::chrono::minutes kPipePatience{10};
 
 class FdReader final : public ContentReader {
  public:
   explicit FdReader(const base::Fd& fd) : fd_(fd) {}
   Result<std::size_t> read(std::span<std::byte> into) override { return base::read_some(fd_, into); }
+
+ private:
+  const base::Fd& fd_;
+};
+
+// A pipe, opened without waiting for its writer.
+class PipeReader final : public ContentReader {
+ public:
+  explicit PipeReader(const base::Fd& fd) : fd_(fd) {}
+  Result<std::size_t> read(std::span<std::byte> into) override {
+    // A pipe that no writer has opened yet is not readable, and read() takes it for one that has ended.
+    pollfd readable{.fd = fd_.get(), .events = POLLIN, .revents = 0};
+    const base::Deadline deadline = base::deadline_in(kPipePatience);
+    for (;;) {
+      const int ready = ::poll(&readable, 1, static_cast<int>(base::time_left(deadline).count()));
+      if (ready > 0) return base::read_some(fd_, into);
+      if (ready < 0 && errno != EINTR) return fail(base::errno_error("wait for", "the archive"));
+      if (ready == 0)
+        return fail(Code::timeout, fmt::format("the archive's pipe gives nothing for {} min", kPipePatience.count()));
+    }
+  }
 
  private:
   const base::Fd& fd_;
@@ -145,7 +170,7 @@ Result<ImageSource> ImageSource::open_any(const std::filesystem::path& path, con
                                            path.native())));
   }
   if (!S_ISREG(info.st_mode)) {
-    FdReader reader(*opened);
+    PipeReader reader(*opened);
     return read_any(reader, spool, limits);
   }
   std::array<std::byte, 8> start{};
