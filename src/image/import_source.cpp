@@ -142,6 +142,10 @@ Result<BuildPlan> ImageSource::plan_rootfs() const {
 
 // The archive is not compressed.
 Result<ImageSource> ImageSource::open_tar(base::Fd tar, const Limits& limits) {
+  struct stat info {};
+  if (::fstat(tar.get(), &info) != 0) return fail(base::errno_error("examine", "the archive"));
+  // Even a tar of nothing has blocks of zeros: what made this one has failed.
+  if (info.st_size == 0) return image_invalid("the archive is empty");
   CR_ASSIGN(base::Fd indexed, reopen(tar));
   auto files = open_archive_set(std::move(indexed), "the archive");
   // A root file system has members that an image's archive never has, or more of them.
