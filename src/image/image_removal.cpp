@@ -82,7 +82,8 @@ std::uint64_t disk_bytes_of(const std::filesystem::path& entry) {
 std::chrono::system_clock::time_point last_use_of(const std::filesystem::path& entry) {
   struct stat info {};
   if (::lstat((entry / kRecord).c_str(), &info) != 0) return {};
-  return std::chrono::system_clock::from_time_t(info.st_mtim.tv_sec);
+  const auto since = std::chrono::seconds(info.st_mtim.tv_sec) + std::chrono::nanoseconds(info.st_mtim.tv_nsec);
+  return std::chrono::system_clock::time_point(std::chrono::duration_cast<std::chrono::system_clock::duration>(since));
 }
 
 Result<void> ImageStore::remove(const model::Digest& digest) const {
