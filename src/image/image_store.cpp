@@ -31,6 +31,8 @@ using base::Result;
 
 constexpr std::size_t kMaxRecordBytes = 4u << 20;
 constexpr int kRecordVersion = 1;
+constexpr std::chrono::seconds kLeaseTimeout{2};  // a removal unlocks at once, or takes the name away
+constexpr int kLeasePollMilliseconds = 5;
 
 base::Failure not_here(const model::Digest& digest, std::string_view why) {
   return fail(
@@ -189,17 +191,26 @@ Result<StoredImage> ImageStore::read(const model::Digest& digest) const {
 // The lock is on the record. One that was removed between open and lock is no longer the file of that name.
 Result<StoredImage> ImageStore::take_lease(const model::Digest& digest) const {
   const auto record = root_ / digest.hex() / kRecord;
-  auto fd = base::open_file(record, O_RDONLY | O_NOFOLLOW);
-  if (!fd) return not_here(digest, "is not in the store");
-  struct stat held {};
-  struct stat named {};
-  const bool same = ::flock(fd->get(), LOCK_SH | LOCK_NB) == 0 && ::fstat(fd->get(), &held) == 0 &&
-                    ::lstat(record.c_str(), &named) == 0 && held.st_ino == named.st_ino;
-  if (!same) return not_here(digest, "is being removed from the store");
+  const base::Deadline deadline = base::deadline_in(kLeaseTimeout);
+  base::Fd fd;
+  for (;;) {
+    auto opened = base::open_file(record, O_RDONLY | O_NOFOLLOW);
+    if (!opened) return not_here(digest, "is not in the store");
+    struct stat held {};
+    struct stat named {};
+    const bool locked = ::flock(opened->get(), LOCK_SH | LOCK_NB) == 0;
+    const bool same = ::fstat(opened->get(), &held) == 0 && ::lstat(record.c_str(), &named) == 0 &&
+                      held.st_ino == named.st_ino;
+    fd = std::move(*opened);
+    if (locked && same) break;
+    if (base::time_left(deadline).count() == 0) return not_here(digest, "is being removed from the store");
+    // Who removes it, or asks whether it is in use, has it locked for a moment.
+    if (!locked) ::poll(nullptr, 0, kLeasePollMilliseconds);
+  }
   CR_ASSIGN(StoredImage image, read(digest));
   // The time of the last use, for collect(). Not ours: then nobody collects by it either.
-  ::futimens(fd->get(), nullptr);
-  image.lease = std::make_shared<const base::Fd>(std::move(*fd));
+  ::futimens(fd.get(), nullptr);
+  image.lease = std::make_shared<const base::Fd>(std::move(fd));
   return image;
 }
 
