@@ -153,6 +153,7 @@ Result<StoredImage> build_into(const std::filesystem::path& directory, const Ima
 Result<void> publish(const std::filesystem::path& root, base::TempDir built, const std::string& hex) {
   const auto target = root / hex;
   const auto old = root / (removed_prefix(hex) + "damaged");
+  sweep(root, old.filename().native());  // of one that was killed here
   if (::rename(target.c_str(), old.c_str()) != 0 && errno != ENOENT)
     return fail(base::errno_error("move", target.native()));
   if (::rename(built.path().c_str(), target.c_str()) != 0) return fail(base::errno_error("publish", target.native()));
