@@ -200,8 +200,8 @@ Result<StoredImage> ImageStore::take_lease(const model::Digest& digest) const {
     struct stat held {};
     struct stat named {};
     const bool locked = ::flock(opened->get(), LOCK_SH | LOCK_NB) == 0;
-    const bool same = ::fstat(opened->get(), &held) == 0 && ::lstat(record.c_str(), &named) == 0 &&
-                      held.st_ino == named.st_ino;
+    const bool same =
+        ::fstat(opened->get(), &held) == 0 && ::lstat(record.c_str(), &named) == 0 && held.st_ino == named.st_ino;
     fd = std::move(*opened);
     if (locked && same) break;
     if (base::time_left(deadline).count() == 0) return not_here(digest, "is being removed from the store");
