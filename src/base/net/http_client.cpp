@@ -29,6 +29,7 @@ struct Transfer {
   CURL* handle;
   HttpResponse response;
   std::size_t header_bytes = 0;
+  bool head_ended = false;
   bool head_given = false;
   std::optional<Error> error;
   bool address_refused = false;
@@ -73,7 +74,11 @@ std::size_t on_header(char* data, std::size_t size, std::size_t count, void* sel
     return 0;
   }
   // A 1xx answer or a proxy's comes before the one that counts.
-  if (line.starts_with("HTTP/")) transfer.response.headers.clear();
+  if (line.starts_with("HTTP/")) {
+    transfer.response.headers.clear();
+    transfer.head_ended = false;
+  }
+  if (trimmed(line).empty()) transfer.head_ended = true;
   const auto colon = line.find(':');
   if (colon != std::string_view::npos)
     transfer.response.headers.emplace(lower(line.substr(0, colon)), trimmed(line.substr(colon + 1)));
@@ -150,8 +155,10 @@ HeaderList header_list(const HttpRequest& request) {
   return HeaderList(list);
 }
 
-Code code_of(CURLcode code) {
+Code code_of(CURLcode code, std::string_view url) {
   if (code == CURLE_OPERATION_TIMEDOUT) return Code::timeout;
+  // Also what libcurl says of an answer that is no HTTP.
+  if (code == CURLE_UNSUPPORTED_PROTOCOL && url_origin(url).starts_with("http")) return Code::unavailable;
   if (code == CURLE_URL_MALFORMAT || code == CURLE_UNSUPPORTED_PROTOCOL) return Code::invalid_input;
   const bool untrusted =
       code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE || code == CURLE_SSL_ISSUER_ERROR;
@@ -237,9 +244,11 @@ Result<HttpResponse> HttpClient::perform(const HttpRequest& request, HttpSink* s
     CR_CHECK(longer, "out of memory");
   }
   state_->set_request(request, headers.get());
-  const CURLcode code = curl_easy_perform(handle);
+  CURLcode code = curl_easy_perform(handle);
   curl_easy_setopt(handle, CURLOPT_HTTPHEADER, nullptr);
   const auto about = [&](Error error) { return fail(std::move(error).with_context(url_origin(request.url))); };
+  // libcurl takes a connection that ends within the headers for the end of an empty body.
+  if (code == CURLE_OK && !transfer.head_ended) code = CURLE_GOT_NOTHING;
   if (code == CURLE_OK && !transfer.error) transfer.give_head();
   if (code == CURLE_OK && !transfer.error) return std::move(transfer.response);
   // A handle that failed may be in a state that takes no options any more; a try that follows gets fresh connections.
@@ -248,7 +257,7 @@ Result<HttpResponse> HttpClient::perform(const HttpRequest& request, HttpSink* s
   if (transfer.error) return about(std::move(*transfer.error));
   if (transfer.address_refused)
     return about(Error(Code::policy_denied, "its name leads to an address that may not be reached"));
-  return about(Error(code_of(code), curl_easy_strerror(code)));
+  return about(Error(code_of(code, request.url), curl_easy_strerror(code)));
 }
 
 std::string_view HttpResponse::header(std::string_view name) const {
