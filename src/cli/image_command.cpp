@@ -50,10 +50,10 @@ Result<image::StoredImage> import_source(const image::ImageStore& store, const s
   if (source == "-") {
     StandardInput input;
     CR_ASSIGN(const auto opened, image::ImageSource::read_any(input, store.root(), store.limits()));
-    return store.build(opened, "standard input");
+    return store.import(opened, "standard input");
   }
   CR_ASSIGN(const auto opened, image::ImageSource::open_any(source, store.root(), store.limits()));
-  return store.build(opened, source);
+  return store.import(opened, source);
 }
 
 Result<void> import(const ImageOptions& options) {

@@ -7,6 +7,7 @@
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
+#include <CLI/Validators.hpp>
 #include <fmt/format.h>
 
 #include <charconv>
@@ -119,6 +120,7 @@ void add_image_remove_commands(CLI::App& image, int& exit_code) {
   leaf =
       image.add_subcommand("gc", "Remove images by size and age, the least recently used first, and unfinished builds");
   leaf->add_option("--max-gib", options->max_gib, "What the store may take; default: images.max_gib of config.yaml")
+      ->check(CLI::Range(std::uint64_t{0}, std::uint64_t{1} << 20))
       ->type_name("N");
   leaf->add_option("--unused-for", options->unused_for,
                    "What was not used for so long goes: 30d, 12h; default: images.unused_days")

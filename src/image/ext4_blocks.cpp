@@ -4,6 +4,7 @@
 #include "src/base/os/io.h"
 
 #include <fcntl.h>
+#include <isa-l/crc64.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -19,6 +20,10 @@ constexpr std::uint64_t kSendBytes = 16u << 20;
 constexpr std::uint64_t kCopyBytes = 64u << 20;
 
 }  // namespace
+
+std::uint64_t block_checksum(std::uint64_t checksum, std::span<const std::byte> bytes) {
+  return crc64_ecma_refl(checksum, reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size());
+}
 
 BlockFile::BlockFile(base::Fd file, std::uint32_t first, std::uint32_t limit)
     : file_(std::move(file)), first_(first), limit_(limit), next_(first) {
@@ -55,6 +60,7 @@ base::Result<void> BlockFile::flush() {
   if (pending_.empty()) return {};
   const auto blocks = static_cast<std::uint32_t>(pending_.size() / kBlockSize);
   CR_TRY(write_at(next_ - blocks, pending_));
+  checksum_ = block_checksum(checksum_, pending_);
   pending_.clear();
   const std::uint64_t end = std::uint64_t{next_} * kBlockSize;
   if (early_ && end >= sent_ + kSendBytes) {
@@ -63,6 +69,25 @@ base::Result<void> BlockFile::flush() {
     sent_ = end;
   }
   return {};
+}
+
+base::Result<void> BlockFile::copy_by_hand(const base::Fd& source, std::uint64_t from, std::uint64_t to,
+                                           std::uint64_t left) const {
+  std::vector<std::byte> part(kPendingBytes);
+  for (; left > 0;) {
+    const auto bytes = std::span(part).first(static_cast<std::size_t>(std::min<std::uint64_t>(part.size(), left)));
+    CR_TRY(base::pread_exact(source, bytes, from));
+    CR_TRY(base::pwrite_all(file_, bytes, to));
+    from += bytes.size();
+    to += bytes.size();
+    left -= bytes.size();
+  }
+  return {};
+}
+
+base::Result<std::uint64_t> BlockFile::take_checksum() {
+  CR_TRY(flush());
+  return std::exchange(checksum_, 0);
 }
 
 base::Result<std::uint32_t> BlockFile::adopt(const base::Fd& source, BlockRange range) {
@@ -80,6 +105,11 @@ base::Result<std::uint32_t> BlockFile::adopt(const base::Fd& source, BlockRange 
     const auto part = static_cast<std::size_t>(std::min<std::uint64_t>(left, kCopyBytes));
     const ssize_t n = ::copy_file_range(source.get(), &from, file_.get(), &to, part, 0);
     if (n < 0 && errno == EINTR) continue;
+    // Between some file systems the kernel copies nothing; then it goes through here.
+    if (n < 0 && (errno == EXDEV || errno == EINVAL || errno == ENOSYS || errno == EOPNOTSUPP || errno == EPERM)) {
+      CR_TRY(copy_by_hand(source, static_cast<std::uint64_t>(from), static_cast<std::uint64_t>(to), left));
+      return first;
+    }
     if (n < 0) return base::fail(base::errno_error("copy", "a layer of another image"));
     if (n == 0)
       return base::fail(base::Code::internal, "cannot copy a layer of another image: it is shorter than it was");

@@ -19,6 +19,9 @@ struct BlockRange {
   std::uint32_t count = 0;
 };
 
+// CRC-64 (ECMA-182) of `checksum`'s bytes and these: a check against bits that rot.
+std::uint64_t block_checksum(std::uint64_t checksum, std::span<const std::byte> bytes);
+
 class BlockFile {
  public:
   // Blocks [first, limit) may be handed out. The file is empty and reads as zeros.
@@ -37,6 +40,8 @@ class BlockFile {
   // Makes holes of what was released.
   base::Result<void> punch_released();
   base::Result<void> flush();
+  // Of what was appended, not adopted, since it was last asked for. Flushes.
+  base::Result<std::uint64_t> take_checksum();
   // From now on written data is sent to the disk early, for a file that will be synced anyway.
   void write_back_early() { early_ = true; }
 
@@ -49,6 +54,8 @@ class BlockFile {
 
  private:
   base::Result<void> check_room(std::uint64_t count) const;
+  base::Result<void> copy_by_hand(const base::Fd& source, std::uint64_t from, std::uint64_t to,
+                                  std::uint64_t left) const;
 
   base::Fd file_;
   std::uint32_t first_;
@@ -57,6 +64,7 @@ class BlockFile {
   std::vector<std::byte> pending_;  // the content of the blocks before next_
   std::vector<BlockRange> released_;
   std::uint64_t released_blocks_ = 0;
+  std::uint64_t checksum_ = 0;
   bool early_ = false;
   std::uint64_t sent_ = 0;  // bytes of the file whose writing has been started
 };

@@ -386,8 +386,8 @@ FileData Ext4Writer::file_in(std::uint32_t first_block, std::uint64_t size, std:
   return state_->keep(size, runs);
 }
 
-Result<void> Ext4Writer::flush() {
-  return state_->blocks.flush();
+Result<std::uint64_t> Ext4Writer::flush_stored() {
+  return state_->blocks.take_checksum();
 }
 
 bool Ext4Writer::punches_holes() const {

@@ -71,8 +71,8 @@ class Ext4Writer {
   base::Result<std::uint32_t> adopt(const base::Fd& source, BlockRange range);  // returns the first block
   FileData file_in(std::uint32_t first_block, std::uint64_t size, std::vector<Run> runs);
 
-  // Hands all that was stored to the kernel.
-  base::Result<void> flush();
+  // Hands all that was stored to the kernel. The checksum of what was stored, not adopted, since the last call.
+  base::Result<std::uint64_t> flush_stored();
 
   // Whether finish() makes holes of discarded blocks: when they are more than 64 MiB, or an eighth of all.
   bool punches_holes() const;

@@ -46,7 +46,8 @@ class Build {
     }
     statistics_.nodes = tree_.node_count();
     CR_TRY(tree_.emit(writer_));
-    if (writer_.punches_holes()) checkpoints_.drop_if([this](BlockRange data) { return writer_.has_discarded(data); });
+    if (writer_.punches_holes())
+      CR_TRY(checkpoints_.drop_if([this](BlockRange data) { return writer_.has_discarded(data); }));
     CR_TRY(writer_.finish());
     CR_TRY(checkpoints_.finish());
     return statistics_;
@@ -110,8 +111,9 @@ Result<void> Build::apply(std::size_t i) {
   if (!diff_id) return unpack(*streams_[i], nullptr, first);
   CR_ASSIGN(LayerIndexWriter index, checkpoints_.begin(*diff_id));
   CR_TRY(stored_[i] ? reuse(*stored_[i], index) : unpack(*streams_[i], &index, first));
-  CR_TRY(writer_.flush());
-  return checkpoints_.complete(std::move(index), {first, writer_.next_block() - first});
+  CR_ASSIGN(std::uint64_t checksum, writer_.flush_stored());
+  if (stored_[i]) checksum = stored_[i]->index.checksum();
+  return checkpoints_.complete(std::move(index), {first, writer_.next_block() - first}, checksum);
 }
 
 Result<void> Build::unpack(LayerStream& stream, LayerIndexWriter* index, std::uint32_t first_block) {

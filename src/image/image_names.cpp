@@ -2,6 +2,7 @@
 
 #include "src/base/net/sha256.h"
 #include "src/base/os/atomic_file.h"
+#include "src/base/os/check.h"
 #include "src/base/os/io.h"
 #include "src/base/os/temp_dir.h"
 #include "src/base/text/json.h"
@@ -52,11 +53,18 @@ std::optional<model::Digest> read_digest(const std::filesystem::path& file) {
   return std::move(*digest);
 }
 
+std::string known_text(const model::ImageReference& image) {
+  CR_CHECK(image.pinned(), "only a digest says which image");
+  return fmt::format("{}/{}@{}", image.registry(), image.repository(), image.digest()->to_string());
+}
+
 template <class Visit>
 void for_each_file(const std::filesystem::path& directory, Visit visit) {
   std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(directory, error))
-    visit(entry.path());
+  for (const auto& entry : std::filesystem::directory_iterator(directory, error)) {
+    // Else it is the temporary of a write that was killed.
+    if (model::Digest::parse("sha256:" + entry.path().filename().native())) visit(entry.path());
+  }
 }
 
 }  // namespace
@@ -69,6 +77,28 @@ Result<void> ImageNames::set_alias(const model::Digest& index, const model::Dige
 
 std::optional<model::Digest> ImageNames::alias(const model::Digest& index) const {
   return read_digest(root_ / "aliases" / index.hex());
+}
+
+Result<void> ImageNames::write_known(const std::string& what, const model::Digest& manifest) const {
+  const auto file = root_ / "known" / base::sha256_hex(what);
+  if (read_digest(file) == manifest) return {};
+  CR_TRY(base::make_private_directories(root_ / "known"));
+  return base::write_file_atomically(file, manifest.to_string(), 0444);
+}
+
+Result<void> ImageNames::set_known(const model::ImageReference& image, const model::Digest& manifest) const {
+  return write_known(known_text(image), manifest);
+}
+
+Result<void> ImageNames::set_imported(const model::Digest& manifest) const {
+  return write_known(manifest.to_string(), manifest);
+}
+
+bool ImageNames::is_known(const model::ImageReference& image, const model::Digest& manifest) const {
+  const auto says = [&](const std::string& what) {
+    return read_digest(root_ / "known" / base::sha256_hex(what)) == manifest;
+  };
+  return says(manifest.to_string()) || says(known_text(image));
 }
 
 Result<void> ImageNames::set_name(const model::ImageReference& reference, const model::Digest& manifest,
@@ -108,9 +138,11 @@ void ImageNames::forget(const model::Digest& manifest) const {
     const auto name = read_name(file);
     if (name && name->meaning.digest == manifest) std::filesystem::remove(file, ignored);
   });
-  for_each_file(root_ / "aliases", [&](const std::filesystem::path& file) {
-    if (read_digest(file) == manifest) std::filesystem::remove(file, ignored);
-  });
+  for (const char* directory : {"aliases", "known"}) {
+    for_each_file(root_ / directory, [&](const std::filesystem::path& file) {
+      if (read_digest(file) == manifest) std::filesystem::remove(file, ignored);
+    });
+  }
 }
 
 }  // namespace cleanroom::image

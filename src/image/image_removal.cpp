@@ -30,13 +30,20 @@ std::string hex_of_leftover(const std::string& name) {
   return {};
 }
 
-// What killed builds and removals left, of digests that nobody builds now.
-std::size_t sweep_leftovers(const std::filesystem::path& root, bool dry_run) {
+bool is_younger(const std::filesystem::path& path, std::chrono::seconds age) {
+  struct stat info {};
+  const auto now = std::chrono::system_clock::now();
+  return ::lstat(path.c_str(), &info) == 0 && now - std::chrono::system_clock::from_time_t(info.st_mtim.tv_sec) < age;
+}
+
+}  // namespace
+
+std::size_t sweep_leftovers(const std::filesystem::path& root, std::chrono::seconds age, bool dry_run) {
   std::size_t count = 0;
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(root, error)) {
     const std::string hex = hex_of_leftover(entry.path().filename().native());
-    if (hex.empty()) continue;
+    if (hex.empty() || is_younger(entry.path(), age)) continue;
     const auto lock = BuildLock::try_take(root, hex);
     if (!lock || !*lock) continue;
     ++count;
@@ -45,6 +52,8 @@ std::size_t sweep_leftovers(const std::filesystem::path& root, bool dry_run) {
   }
   return count;
 }
+
+namespace {
 
 bool is_in_use(const std::filesystem::path& record) {
   const auto fd = base::open_file(record, O_RDONLY | O_NOFOLLOW);
@@ -130,7 +139,7 @@ Result<CollectReport> ImageStore::collect(const CollectOptions& options) const {
     report.kept_bytes -= image.disk_bytes;
     report.removed.push_back(std::move(image));
   }
-  report.leftovers = sweep_leftovers(root_, options.dry_run);
+  report.leftovers = sweep_leftovers(root_, std::chrono::seconds(0), options.dry_run);
   return report;
 }
 

@@ -14,6 +14,7 @@
 
 #include <fcntl.h>
 #include <nlohmann/json.hpp>
+#include <poll.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 
@@ -31,6 +32,7 @@ using base::Result;
 
 constexpr std::size_t kMaxRecordBytes = 4u << 20;
 constexpr int kRecordVersion = 1;
+constexpr std::chrono::hours kLeftoverAge{24};
 constexpr std::chrono::seconds kLeaseTimeout{2};  // a removal unlocks at once, or takes the name away
 constexpr int kLeasePollMilliseconds = 5;
 
@@ -102,6 +104,7 @@ class StoredLayers {
       const std::uint64_t end = (std::uint64_t{index->data().first} + index->data().count) * kBlockSize;
       struct stat info {};
       if (::fstat(place.image->get(), &info) != 0 || static_cast<std::uint64_t>(info.st_size) < end) continue;
+      if (!index->matches(*place.image)) continue;
       return StoredLayer{place.image, std::move(*index)};
     }
     return std::nullopt;
@@ -274,8 +277,17 @@ Result<StoredImage> ImageStore::build(const ImageSource& source, std::string_vie
   if (!built) return failed(std::move(built.error()));
   CR_TRY(publish(root_, std::move(temporary), hex));
   sweep(root_, build_prefix(hex));
+  // A pull that was cancelled is taken up again soon, or never.
+  sweep_leftovers(root_, kLeftoverAge, false);
   sweep(root_, removed_prefix(hex));
   return find(source.digest());
+}
+
+Result<StoredImage> ImageStore::import(const ImageSource& source, std::string_view written_as,
+                                       const std::stop_token& stop) const {
+  CR_ASSIGN(StoredImage image, build(source, written_as, stop));
+  CR_TRY(ImageNames(root_).set_imported(image.digest));
+  return image;
 }
 
 Result<StoredImage> ImageStore::ensure(std::string_view source_text, const std::stop_token& stop) const {
@@ -286,7 +298,7 @@ Result<StoredImage> ImageStore::ensure(std::string_view source_text, const std::
   if (!source)
     return fail(
         std::move(source.error()).with_context(fmt::format("cannot prepare the image '{}'", shown(source_text))));
-  return build(*source, source_text, stop);
+  return import(*source, source_text, stop);
 }
 
 }  // namespace cleanroom::image

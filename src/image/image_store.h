@@ -70,6 +70,9 @@ class ImageStore {
   // what to show as its source. image_invalid, image_limit, cancelled, and what the source fails with.
   base::Result<StoredImage> build(const ImageSource& source, std::string_view written_as,
                                   const std::stop_token& stop = {}) const;
+  // build() of what is on this host: the operator put it here for all jobs, under any name.
+  base::Result<StoredImage> import(const ImageSource& source, std::string_view written_as,
+                                   const std::stop_token& stop = {}) const;
   // The image that a local or stored source names (image_source.h), built when it is not there yet. As build(), and
   // image_ref_invalid, image_not_found.
   base::Result<StoredImage> ensure(std::string_view source, const std::stop_token& stop = {}) const;

@@ -1,8 +1,12 @@
 #include "src/image/layer_checkpoints.h"
 
+#include "src/base/os/io.h"
+
+#include <fcntl.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <system_error>
 
 namespace cleanroom::image {
 namespace {
@@ -23,21 +27,31 @@ Result<LayerIndexWriter> LayerCheckpoints::begin(const model::Digest& diff_id) {
   return LayerIndexWriter::create(layers_.back().temporary);
 }
 
-Result<void> LayerCheckpoints::complete(LayerIndexWriter writer, BlockRange data) {
-  CR_TRY(writer.close(data));
+Result<void> LayerCheckpoints::complete(LayerIndexWriter writer, BlockRange data, std::uint64_t checksum) {
+  CR_TRY(writer.close(data, checksum));
   layers_.back().data = data;
   blocks_since_ += data.count;
   if (blocks_since_ < kBlocksBetween) return {};
   CR_TRY(settle());
   blocks_since_ = 0;
   syncing_ = layers_.size();
-  sync_ = std::thread([this] { sync_errno_ = ::fdatasync(image_.get()) == 0 ? 0 : errno; });
+  const auto sync = [this] { sync_errno_ = ::fdatasync(image_.get()) == 0 ? 0 : errno; };
+  try {
+    sync_ = std::thread(sync);
+  } catch (const std::system_error&) {
+    sync();
+    return name_synced();
+  }
   return {};
 }
 
 Result<void> LayerCheckpoints::settle() {
   if (!sync_.joinable()) return {};
   sync_.join();
+  return name_synced();
+}
+
+Result<void> LayerCheckpoints::name_synced() {
   if (sync_errno_ != 0) return base::fail(base::errno_error("sync", "the image", sync_errno_));
   return name_first(syncing_);
 }
@@ -53,10 +67,16 @@ Result<void> LayerCheckpoints::name_first(std::size_t count) {
   return {};
 }
 
-void LayerCheckpoints::drop(Layer& layer) {
-  // Fails only for a file that is not there, which is what is wanted.
-  ::unlink(layer.named ? layer.target.c_str() : layer.temporary.c_str());
-  layer.data.reset();
+Result<void> LayerCheckpoints::drop_if(const std::function<bool(BlockRange)>& lost) {
+  CR_TRY(settle());
+  for (Layer& layer : layers_) {
+    if (!layer.data || !lost(*layer.data)) continue;
+    // Fails only for a file that is not there, which is what is wanted.
+    ::unlink(layer.named ? layer.target.c_str() : layer.temporary.c_str());
+    layer.data.reset();
+  }
+  CR_ASSIGN(const base::Fd directory, base::open_file(directory_, O_RDONLY | O_DIRECTORY));
+  return ::fsync(directory.get()) == 0 ? Result<void>() : base::fail(base::errno_error("sync", directory_.native()));
 }
 
 Result<void> LayerCheckpoints::finish() {

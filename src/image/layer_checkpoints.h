@@ -6,6 +6,7 @@
 
 #include <deque>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <thread>
 
@@ -23,14 +24,9 @@ class LayerCheckpoints {
   // The next layer.
   base::Result<LayerIndexWriter> begin(const model::Digest& diff_id);
   // It is complete and verified: its data fills `data`, and has been handed to the kernel. Now and then starts to sync.
-  base::Result<void> complete(LayerIndexWriter writer, BlockRange data);
-  // The layer's data is about to go from the image.
-  template <class Predicate>
-  void drop_if(Predicate lost) {
-    for (Layer& layer : layers_) {
-      if (layer.data && lost(*layer.data)) drop(layer);
-    }
-  }
+  base::Result<void> complete(LayerIndexWriter writer, BlockRange data, std::uint64_t checksum);
+  // The data of these layers is about to go from the image: their indexes are gone from the disk when this returns.
+  base::Result<void> drop_if(const std::function<bool(BlockRange)>& lost);
   // Syncs the image and names all that is left. Blocks.
   base::Result<void> finish();
 
@@ -41,8 +37,8 @@ class LayerCheckpoints {
     std::optional<BlockRange> data;  // once it is complete
     bool named = false;
   };
-  void drop(Layer& layer);
   base::Result<void> name_first(std::size_t count);
+  base::Result<void> name_synced();
   base::Result<void> settle();  // waits for the sync that is under way, and names what it covers
 
   std::filesystem::path directory_;

@@ -14,12 +14,13 @@ namespace {
 
 using base::Result;
 
-constexpr std::string_view kMagic = "CRLAYER1";
+constexpr std::string_view kMagic = "CRLAYER2";
 constexpr std::size_t kBufferBytes = 256u << 10;
+constexpr std::size_t kDataBytes = 1u << 20;
 constexpr std::size_t kMaxText = 1u << 20;  // a name, a link target, an attribute
 constexpr std::size_t kMaxXattrs = 1u << 20;
 constexpr std::size_t kDigestDigits = 64;
-constexpr std::size_t kTrailerBytes = 4 + 4 + kDigestDigits;  // range, SHA-256 in hex over all before it
+constexpr std::size_t kTrailerBytes = 4 + 4 + 8 + kDigestDigits;  // range, checksum, SHA-256 in hex over all before it
 
 void put_number(std::string& out, std::uint64_t value) {  // LEB128
   for (; value >= 0x80; value >>= 7)
@@ -87,9 +88,11 @@ Result<void> LayerIndexWriter::add(const TarMember& member, const std::vector<Ru
   return pending_.size() < kBufferBytes ? Result<void>() : flush();
 }
 
-Result<void> LayerIndexWriter::close(BlockRange data) {
+Result<void> LayerIndexWriter::close(BlockRange data, std::uint64_t checksum) {
   put_fixed(pending_, data.first);
   put_fixed(pending_, data.count);
+  put_fixed(pending_, static_cast<std::uint32_t>(checksum));
+  put_fixed(pending_, static_cast<std::uint32_t>(checksum >> 32));
   CR_TRY(flush());
   CR_TRY(base::write_all(file_, hash_.finish_hex()));
   return ::fsync(file_.get()) == 0 ? Result<void>() : base::fail(base::errno_error("sync", "the index of a layer"));
@@ -112,11 +115,26 @@ Result<LayerIndexReader> LayerIndexReader::open(base::Fd file) {
   }
   std::string trailer(kTrailerBytes, '\0');
   CR_TRY(base::pread_exact(file, std::as_writable_bytes(std::span(trailer)), size - kTrailerBytes));
-  if (start != kMagic || hash.finish_hex() != trailer.substr(8)) return damaged();
+  if (start != kMagic || hash.finish_hex() != trailer.substr(16)) return damaged();
   LayerIndexReader reader(std::move(file), size - kMagic.size() - kTrailerBytes);
   reader.at_ = kMagic.size();
-  reader.data_ = {get_fixed(trailer), get_fixed(std::string_view(trailer).substr(4))};
+  const std::string_view fixed = trailer;
+  reader.data_ = {get_fixed(fixed), get_fixed(fixed.substr(4))};
+  reader.checksum_ = std::uint64_t{get_fixed(fixed.substr(12))} << 32 | get_fixed(fixed.substr(8));
   return reader;
+}
+
+bool LayerIndexReader::matches(const base::Fd& image) const {
+  std::vector<std::byte> part(kDataBytes);
+  std::uint64_t checksum = 0;
+  const std::uint64_t end = (std::uint64_t{data_.first} + data_.count) * kBlockSize;
+  for (std::uint64_t at = std::uint64_t{data_.first} * kBlockSize; at < end;) {
+    const auto bytes = std::span(part).first(static_cast<std::size_t>(std::min<std::uint64_t>(part.size(), end - at)));
+    if (!base::pread_exact(image, bytes, at)) return false;
+    checksum = block_checksum(checksum, bytes);
+    at += bytes.size();
+  }
+  return checksum == checksum_;
 }
 
 Result<void> LayerIndexReader::fill() {

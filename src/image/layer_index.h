@@ -21,8 +21,8 @@ class LayerIndexWriter {
   static base::Result<LayerIndexWriter> create(const std::filesystem::path& path);
   // `runs`: of the member's content, physical blocks relative to the layer's range.
   base::Result<void> add(const TarMember& member, const std::vector<Run>& runs);
-  // `data`: the layer's range in its image.
-  base::Result<void> close(BlockRange data);
+  // `data`: the layer's range in its image; `checksum`: of the blocks in it.
+  base::Result<void> close(BlockRange data, std::uint64_t checksum);
 
  private:
   explicit LayerIndexWriter(base::Fd file) : file_(std::move(file)) {}
@@ -38,6 +38,10 @@ class LayerIndexReader {
   // Reads all of it once to check it. image_invalid: damaged, or not such a file.
   static base::Result<LayerIndexReader> open(base::Fd file);
   BlockRange data() const { return data_; }
+  std::uint64_t checksum() const { return checksum_; }
+  // Whether `image` still has the bytes that were verified when the index was made: against bits that rot, not against
+  // somebody who writes in the store. Reads the range.
+  bool matches(const base::Fd& image) const;
   // False at the end.
   base::Result<bool> next(TarMember& member, std::vector<Run>& runs);
 
@@ -55,6 +59,7 @@ class LayerIndexReader {
   std::size_t used_ = 0;
   std::string last_name_;
   BlockRange data_;
+  std::uint64_t checksum_ = 0;
 };
 
 }  // namespace cleanroom::image

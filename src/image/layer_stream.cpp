@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <system_error>
 
 namespace cleanroom::image {
 namespace {
@@ -44,13 +45,18 @@ LayerStream::LayerStream(std::unique_ptr<ContentReader> blob, LayerExpectation e
 Result<std::unique_ptr<LayerStream>> LayerStream::open(std::unique_ptr<ContentReader> blob, LayerExpectation expected,
                                                        ExpansionBudget& budget) {
   std::unique_ptr<LayerStream> stream(new LayerStream(std::move(blob), std::move(expected), budget));
-  stream->start();
+  CR_TRY(stream->start());
   return stream;
 }
 
-void LayerStream::start() {
-  producer_ = std::thread([this] { decompress_all(); });
-  if (expected_.diff_id) hasher_ = std::thread([this] { hash_all(); });
+Result<void> LayerStream::start() {
+  try {
+    producer_ = std::thread([this] { decompress_all(); });
+    if (expected_.diff_id) hasher_ = std::thread([this] { hash_all(); });
+  } catch (const std::system_error& error) {
+    return base::fail(base::errno_error("start", "a thread", error.code().value()));
+  }
+  return {};
 }
 
 LayerStream::~LayerStream() {
@@ -60,7 +66,7 @@ LayerStream::~LayerStream() {
   }
   changed_.notify_all();
   blob_->abort();
-  producer_.join();
+  if (producer_.joinable()) producer_.join();
   if (hasher_.joinable()) hasher_.join();
 }
 

@@ -59,7 +59,7 @@ class LayerStream final : public TarSource {
 
  private:
   LayerStream(std::unique_ptr<ContentReader> blob, LayerExpectation expected, ExpansionBudget& budget);
-  void start();
+  base::Result<void> start();
   void decompress_all();
   base::Result<void> decompress_blob();
   base::Result<bool> fill_raw();  // false: the blob has ended

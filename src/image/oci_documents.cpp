@@ -182,8 +182,14 @@ Result<Manifest> parse_manifest(std::string_view text, std::string_view media_ty
   }
   CR_ASSIGN(std::vector<Descriptor> layers, descriptors_of(json, "layers", limits.layers));
   if (layers.empty()) return image_invalid("the image has no layers");
-  for (const Descriptor& layer : layers)
+  std::uint64_t bytes = 0;
+  for (const Descriptor& layer : layers) {
     CR_TRY(compression_of_layer(layer.media_type));
+    bytes += layer.size;  // each below kMaxBlobBytes
+  }
+  // Nothing is planned, let alone fetched, for sizes that cannot be true of an image within the limits.
+  if (bytes > limits.expanded_bytes)
+    return image_limit(fmt::format("the layers have {} MiB, more than they may have unpacked", bytes >> 20));
   return Manifest{std::move(config_descriptor), std::move(layers)};
 }
 

@@ -23,6 +23,8 @@ inline std::string removed_prefix(const std::string& hex) {
 
 // Removes what starts with `prefix`, `except` apart; what cannot be removed stays for the next sweep.
 void sweep(const std::filesystem::path& root, const std::string& prefix, const std::filesystem::path& except = {});
+// Removes what killed builds and removals left that is older than `age`, of digests that nobody builds now; how many.
+std::size_t sweep_leftovers(const std::filesystem::path& root, std::chrono::seconds age, bool dry_run);
 // Whether a killed or failed build left something for the next one.
 bool has_finished_layers(const std::filesystem::path& build_directory);
 std::uint64_t disk_bytes_of(const std::filesystem::path& entry);

@@ -25,8 +25,7 @@ std::optional<model::IpAddress> address_of(const sockaddr& address) {
   return model::IpAddress::v6(bytes);
 }
 
-std::optional<std::string_view> special(const sockaddr& socket_address) {
-  const auto address = address_of(socket_address);
+std::optional<std::string_view> special(const std::optional<model::IpAddress>& address) {
   if (!address) return "no internet address";
   if (auto why = policy::special_purpose(*address)) return why;
   const auto embedded = address->embedded_v4();
@@ -36,11 +35,16 @@ std::optional<std::string_view> special(const sockaddr& socket_address) {
 }  // namespace
 
 bool is_public_address(const sockaddr& address) {
-  return !special(address).has_value();
+  return !special(address_of(address)).has_value();
+}
+
+bool is_public_address(std::string_view text) {
+  const auto address = model::IpAddress::parse(text);
+  return address && !special(*address);
 }
 
 bool is_usable_address(const sockaddr& address) {
-  const auto why = special(address);
+  const auto why = special(address_of(address));
   return !why || *why == "private" || *why == "loopback" || why->starts_with("shared");
 }
 

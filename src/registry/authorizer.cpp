@@ -47,10 +47,17 @@ base::Failure pull_failed(std::string message) {
   return fail(Code::unavailable, "image_pull_failed", std::move(message));
 }
 
-Secret basic_value(const Secret& pair) {
-  std::string value;
-  value.reserve(base::base64_size(pair.size()) + 1);
+Secret basic_header(const Secret& pair) {
+  std::string value = "Basic ";
+  value.reserve(value.size() + base::base64_size(pair.size()) + 1);
   base::append_base64(value, pair.reveal());
+  return Secret(std::move(value));
+}
+
+Secret bearer_header(const Secret& token) {
+  std::string value = "Bearer ";
+  value.reserve(value.size() + token.size());
+  value += token.reveal();
   return Secret(std::move(value));
 }
 
@@ -61,11 +68,8 @@ Authorizer::Header Authorizer::header() const {
   return {header_.clone(), generation_};
 }
 
-void Authorizer::use(std::string_view scheme, std::string_view value) {
-  std::string line;
-  line.reserve(scheme.size() + 1 + value.size());
-  line.append(scheme).append(" ").append(value);
-  header_ = Secret(std::move(line));
+void Authorizer::use(Secret header) {
+  header_ = std::move(header);
   ++generation_;
 }
 
@@ -73,6 +77,11 @@ Result<void> Authorizer::find_login() {
   if (std::exchange(asked_, true) || !logins_) return {};
   CR_ASSIGN(login_, logins_->find(endpoint_.registry, repository_));
   return {};
+}
+
+void Authorizer::accepted(unsigned generation) {
+  const std::lock_guard lock(mutex_);
+  if (generation == generation_) renewed_once_ = false;
 }
 
 std::string Authorizer::explanation() const {
@@ -93,7 +102,7 @@ Result<bool> Authorizer::answer(const base::HttpResponse& refused, unsigned gene
   CR_TRY(find_login());
   if (login_ && !login_->bearer.empty()) {
     if (!header_.empty()) return false;
-    use("Bearer", login_->bearer.reveal());
+    use(bearer_header(login_->bearer));
     return true;
   }
   std::vector<std::string_view> values;
@@ -105,11 +114,11 @@ Result<bool> Authorizer::answer(const base::HttpResponse& refused, unsigned gene
     return pull_failed(fmt::format("'{}' asks for a login in a way that cannot be read", endpoint_.registry));
   if (challenges->bearer) {
     CR_ASSIGN(const Secret token, fetch_token(challenges->bearer->realm, challenges->bearer->service, client, stop));
-    use("Bearer", token.reveal());
+    use(bearer_header(token));
     return true;
   }
   if (!challenges->basic || !login_ || login_->basic.empty() || !header_.empty()) return false;
-  use("Basic", basic_value(login_->basic).reveal());
+  use(basic_header(login_->basic));
   return true;
 }
 
@@ -123,7 +132,10 @@ Result<Secret> Authorizer::fetch_token(const std::string& realm, const std::stri
   const bool foreign = !url;
   base::HttpRequest request{.deadline = base::deadline_in(kTokenTimeout), .stop = stop, .max_body = kMaxAnswerBytes};
   request.ca_file = endpoint_.ca_file;
-  if (foreign) request.allow_address = is_public_address;
+  if (foreign) {
+    request.allow_address = [](const sockaddr& address) { return is_public_address(address); };
+    request.proxy_judges = true;
+  }
   std::string query = "service=";
   append_encoded(query, service);
   query += "&scope=";
@@ -141,12 +153,7 @@ Result<Secret> Authorizer::fetch_token(const std::string& realm, const std::stri
     request.body = Secret(std::move(query));
   } else {
     request.url = target + (target.find('?') == std::string::npos ? "?" : "&") + query;
-    if (secret) {
-      std::string value = "Basic ";
-      value.reserve(value.size() + base::base64_size(login_->basic.size()) + 1);
-      base::append_base64(value, login_->basic.reveal());
-      request.authorization = Secret(std::move(value));
-    }
+    if (secret) request.authorization = basic_header(login_->basic);
   }
   auto answered = client.perform(request);
   if (!answered && answered.error().reason.empty()) answered.error().reason = "image_pull_failed";

@@ -32,6 +32,8 @@ class Authorizer {
   // image_access_denied where a login may not go to the token service named.
   base::Result<bool> answer(const base::HttpResponse& refused, unsigned generation, base::HttpClient& client,
                             const std::stop_token& stop);
+  // A request with the header of `generation` was let in.
+  void accepted(unsigned generation);
   // Why the registry refuses, as far as this side knows; may be empty.
   std::string explanation() const;
 
@@ -40,7 +42,7 @@ class Authorizer {
   base::Result<void> find_login();
   base::Result<Secret> fetch_token(const std::string& realm, const std::string& service, base::HttpClient& client,
                                    const std::stop_token& stop);
-  void use(std::string_view scheme, std::string_view value);
+  void use(Secret header);
 
   const Endpoint endpoint_;
   const std::string repository_;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <system_error>
 
 namespace cleanroom::registry {
 
@@ -14,8 +15,8 @@ using base::Result;
 
 namespace {
 
-constexpr std::chrono::minutes kRequestTimeLimit{30};  // of one answer; stalls end it much earlier
-constexpr std::uint64_t kProgress = 256u << 10;  // what an answer must bring for the next failure to be a first one
+constexpr std::chrono::hours kRequestTimeLimit{12};  // of one answer; a stall or a trickle ends it much earlier
+constexpr std::uint64_t kProgress = 256u << 10;      // what an answer must bring for the next failure to be a first one
 
 base::Failure ended() {
   return fail(Code::cancelled, "cancelled", "the pull was cancelled");
@@ -58,24 +59,26 @@ class BlobReader final : public image::FileReader {
   bool aborted_ = false;  // under the downloads' mutex
 };
 
-// One answer on its way into chunks. With 206 it starts at the offset asked for; with 200 at the blob's start, and then
-// this answer alone fills the blob.
+// One answer on its way into chunks, for the fetch of one chunk. With 206 it starts at the offset asked for; with 200
+// at the blob's start, and then this answer alone fills the blob.
 class ChunkSink final : public base::HttpSink {
  public:
-  ChunkSink(BlobDownloads& downloads, std::size_t blob, std::uint64_t offset, std::uint64_t end, bool whole)
-      : downloads_(downloads), blob_(blob), at_(offset), end_(end), whole_(whole) {}
+  ChunkSink(BlobDownloads& downloads, std::size_t chunk, std::uint64_t offset, std::uint64_t end)
+      : downloads_(downloads), chunk_(chunk), at_(offset), end_(end) {}
 
   Result<void> head(const HttpResponse& response) override {
     if (response.status == 206 && range_start(response.header("content-range")) == at_) return {};
     if (response.status == 206)
       return fail(Code::unavailable, "image_pull_failed", "the registry answers with another range than asked for");
     const std::lock_guard lock(downloads_.mutex_);
-    BlobDownloads::Blob& blob = downloads_.blobs_[blob_];
-    const bool single = whole_ || blob.end_chunk - blob.first_chunk == 1;
-    // Another worker has such an answer already; this chunk is filled by that one.
-    if (!single && std::exchange(blob.whole, true)) return fail(Code::already_exists, "another answer fills the blob");
-    // This worker's chunk may be any of the blob's: the answer fills them all.
-    if (!single) at_ = downloads_.first_gap(blob);
+    BlobDownloads::Blob& blob = downloads_.blobs_[downloads_.chunks_[chunk_].blob];
+    if (blob.end_chunk - blob.first_chunk > 1) {
+      // Another fetch has such an answer already; this chunk is filled by that one.
+      if (blob.filler && *blob.filler != chunk_) return fail(Code::already_exists, "another answer fills the blob");
+      blob.filler = chunk_;
+      // Its own chunk may be any of the blob's: the answer fills them all.
+      at_ = downloads_.first_gap(blob);
+    }
     skip_ = at_;
     end_ = blob.request.size;
     return {};
@@ -86,18 +89,17 @@ class ChunkSink final : public base::HttpSink {
     bytes = bytes.subspan(skipped);
     if (bytes.size() > end_ - at_)
       return fail(Code::invalid_input, "image_invalid", "a blob is larger than its descriptor says");
-    CR_TRY(downloads_.deliver(blob_, at_, bytes));
+    CR_TRY(downloads_.deliver(chunk_, at_, bytes));
     at_ += bytes.size();
     return {};
   }
 
  private:
   BlobDownloads& downloads_;
-  const std::size_t blob_;
+  const std::size_t chunk_;
   std::uint64_t at_;
   std::uint64_t end_;
   std::uint64_t skip_ = 0;
-  bool whole_;
 };
 
 BlobDownloads::BlobDownloads(RegistrySession& session, std::vector<BlobRequest> blobs, Options options)
@@ -117,15 +119,29 @@ BlobDownloads::BlobDownloads(RegistrySession& session, std::vector<BlobRequest> 
     blob.end_chunk = chunks_.size();
     blobs_.push_back(std::move(blob));
   }
+  session_stop_.emplace(session_.stop(), [this] {
+    stop_.request_stop();
+    wake();
+  });
+  start_workers();
+}
+
+void BlobDownloads::start_workers() {
   const std::size_t count = std::min<std::size_t>(std::max(1u, options_.parallel), chunks_.size());
-  for (std::size_t i = 0; i < count; ++i)
-    workers_.emplace_back([this] { work(); });
+  const std::lock_guard lock(mutex_);
+  try {
+    for (; working_ < count; ++working_)
+      workers_.emplace_back([this] { work(); });
+  } catch (const std::system_error&) {
+    // Fewer do as well; a reader finds out when there are none.
+  }
 }
 
 BlobDownloads::~BlobDownloads() {
+  session_stop_.reset();
+  stop_.request_stop();
   {
-    const std::lock_guard lock(mutex_);
-    ending_ = true;
+    const std::lock_guard lock(mutex_);  // nobody is between a look at stop_ and the wait
   }
   wake();
   for (std::thread& worker : workers_)
@@ -145,33 +161,33 @@ std::unique_ptr<image::FileReader> BlobDownloads::open(const model::Digest& dige
 bool BlobDownloads::wait_for_window(std::unique_lock<std::mutex>& lock, const Chunk& chunk) {
   // The oldest chunk always fits: whatever the window, somebody makes progress.
   changed_.wait(lock, [&] {
-    return ending_ || chunk.sequence == consumed_ || chunk.sequence + chunk.length <= consumed_ + options_.window_bytes;
+    return is_over() || chunk.sequence <= consumed_ ||
+           chunk.sequence + chunk.length <= consumed_ + options_.window_bytes;
   });
-  return !ending_;
+  return !is_over();
 }
 
+// In their order; several workers may wait for the same one.
 std::optional<std::size_t> BlobDownloads::take_chunk() {
   std::unique_lock lock(mutex_);
-  for (; next_chunk_ < chunks_.size(); ++next_chunk_) {
+  while (next_chunk_ < chunks_.size()) {
     const std::size_t index = next_chunk_;
-    Chunk& chunk = chunks_[index];
-    const Blob& blob = blobs_[chunk.blob];
-    if (chunk.taken || blob.whole || blob.error) continue;
-    if (!wait_for_window(lock, chunk)) return std::nullopt;
-    if (next_chunk_ != index) return std::optional<std::size_t>(chunks_.size());  // others went on: look again
-    if (chunk.taken || blob.whole || blob.error) continue;
-    chunk.taken = true;
+    if (!wait_for_window(lock, chunks_[index])) return std::nullopt;
+    if (next_chunk_ != index) continue;  // another worker has it
     ++next_chunk_;
-    return index;
+    const Blob& blob = blobs_[chunks_[index].blob];
+    if (!blob.filler && !blob.error) return index;
   }
   return std::nullopt;
 }
 
 void BlobDownloads::work() {
   base::HttpClient client;
-  while (const auto chunk = take_chunk()) {
-    if (*chunk < chunks_.size()) fetch(client, *chunk);
-  }
+  while (const auto chunk = take_chunk())
+    fetch(client, *chunk);
+  const std::lock_guard lock(mutex_);
+  --working_;
+  wake();
 }
 
 void BlobDownloads::fetch(base::HttpClient& client, std::size_t index) {
@@ -179,7 +195,7 @@ void BlobDownloads::fetch(base::HttpClient& client, std::size_t index) {
   const auto progress = [&] {
     const std::lock_guard lock(mutex_);
     const Blob& blob = blobs_[chunk.blob];
-    return blob.whole ? blob.delivered : chunk.have;
+    return blob.filler ? blob.delivered : chunk.have;
   };
   std::uint64_t before = progress();
   for (int attempt = 1;; ++attempt) {
@@ -193,15 +209,11 @@ void BlobDownloads::fetch(base::HttpClient& client, std::size_t index) {
       before = now;
     }
     const bool again = passing || RegistrySession::is_passing(fetched.error());
-    if (again && session_.pause(attempt, passing ? &*passing : nullptr)) {
-      const std::lock_guard lock(mutex_);
-      if (ending_) return;
-      continue;
-    }
+    if (again && session_.pause(attempt, passing ? &*passing : nullptr, stop_.get_token())) continue;
     base::Error error = passing ? base::Error(Code::unavailable, "image_pull_failed",
                                               fmt::format("the registry answers {} for a blob", passing->status))
                                 : std::move(fetched.error());
-    if (session_.stop().stop_requested()) error = ended().value();
+    if (is_over()) error = ended().value();
     if (error.reason.empty()) error.reason = "image_pull_failed";
     const std::lock_guard lock(mutex_);
     auto& kept = blobs_[chunk.blob].error;
@@ -221,64 +233,64 @@ std::uint64_t BlobDownloads::first_gap(const Blob& blob) const {
 Result<void> BlobDownloads::try_fetch(base::HttpClient& client, std::size_t index,
                                       std::optional<HttpResponse>& passing) {
   const Chunk& chunk = chunks_[index];
-  const BlobRequest& request = blobs_[chunk.blob].request;
-  std::uint64_t from = 0;
-  std::uint64_t end = 0;
-  bool whole = false;
-  {
+  const Blob& blob = blobs_[chunk.blob];
+  // What this fetch has to bring: the rest of its chunk, or of the blob that it fills. Empty when another one does.
+  const auto wanted = [&]() -> std::pair<std::uint64_t, std::uint64_t> {
     const std::lock_guard lock(mutex_);
-    const Blob& blob = blobs_[chunk.blob];
-    whole = blob.whole;
-    end = whole ? blob.request.size : chunk.offset + chunk.length;
-    // Of a blob that one answer fills: where that answer broke off.
-    from = whole ? first_gap(blob) : chunk.offset + chunk.have;
-  }
+    if (blob.filler == index) return {first_gap(blob), blob.request.size};
+    if (blob.filler || chunk.owner != index) return {0, 0};
+    return {chunk.offset + chunk.have, chunk.offset + chunk.length};
+  };
+  const auto [from, end] = wanted();
   if (from == end) return {};
-  RegistrySession::Request asked{.path = "blobs/" + request.digest.to_string(), .time_limit = kRequestTimeLimit};
-  if (from > 0 || end < request.size) asked.headers.push_back(fmt::format("Range: bytes={}-{}", from, end - 1));
-  ChunkSink sink(*this, chunk.blob, from, end, whole);
+  RegistrySession::Request asked{
+      .path = "blobs/" + blob.request.digest.to_string(), .time_limit = kRequestTimeLimit, .stop = stop_.get_token()};
+  if (from > 0 || end < blob.request.size) asked.headers.push_back(fmt::format("Range: bytes={}-{}", from, end - 1));
+  ChunkSink sink(*this, index, from, end);
   CR_ASSIGN(HttpResponse response, session_.get(client, asked, &sink));
   if (response.status / 100 != 2) {
     passing = std::move(response);
     return {};
   }
-  const std::lock_guard lock(mutex_);
-  const Blob& blob = blobs_[chunk.blob];
-  const Chunk& last = blob.whole ? chunks_[blob.end_chunk - 1] : chunk;
-  if (last.have == last.length) return {};
+  const auto [rest, rest_end] = wanted();
+  if (rest == rest_end) return {};
   return fail(Code::unavailable, "image_pull_failed", "the registry's answer ends too early");
 }
 
-Result<void> BlobDownloads::deliver(std::size_t blob_index, std::uint64_t offset, std::span<const std::byte> bytes) {
+Result<void> BlobDownloads::deliver(std::size_t owner, std::uint64_t offset, std::span<const std::byte> bytes) {
   if (options_.received && !bytes.empty()) options_.received(bytes.size());
   std::unique_lock lock(mutex_);
-  Blob& blob = blobs_[blob_index];
+  Blob& blob = blobs_[chunks_[owner].blob];
   std::size_t index = blob.first_chunk + static_cast<std::size_t>(offset / options_.chunk_bytes);
-  while (!bytes.empty()) {
+  for (; !bytes.empty(); ++index) {
     index = std::min(index, blob.end_chunk - 1);
     Chunk& chunk = chunks_[index];
-    // A chunk of this blob may have been fetched by a range before.
-    const std::size_t at = static_cast<std::size_t>(offset - chunk.offset);
+    if (!wait_for_window(lock, chunk)) return ended();
+    // The place is its owner's alone, until `have` says that there is something. What fills the blob takes over.
+    changed_.wait(lock, [&] { return is_over() || !chunk.busy; });
+    if (is_over()) return ended();
+    if (blob.filler == owner) chunk.owner = owner;
+    if (chunk.owner != owner) return fail(Code::already_exists, "another answer fills the blob");
+    const auto at = static_cast<std::size_t>(offset - chunk.offset);
     const std::size_t part = std::min(bytes.size(), chunk.length - at);
-    if (at == chunk.have && !chunk.busy) {
-      if (!wait_for_window(lock, chunk)) return ended();
+    const std::size_t known = chunk.have > at ? std::min(part, chunk.have - at) : 0;
+    if (at > chunk.have) return fail(Code::internal, "a part of a blob arrives before its place");
+    if (known < part) {
       chunk.data.resize(chunk.length);
-      // The place is this worker's alone until `have` says that there is something; one that finds it busy leaves it,
-      // and its own answer falls short.
       chunk.busy = true;
       lock.unlock();
-      std::copy_n(bytes.begin(), part, chunk.data.begin() + static_cast<std::ptrdiff_t>(at));
+      std::copy(bytes.begin() + static_cast<std::ptrdiff_t>(known), bytes.begin() + static_cast<std::ptrdiff_t>(part),
+                chunk.data.begin() + static_cast<std::ptrdiff_t>(at + known));
       lock.lock();
       chunk.busy = false;
       chunk.have = at + part;
-      blob.delivered += part;
+      blob.delivered += part - known;
       wake();
     }
     offset += part;
     bytes = bytes.subspan(part);
-    ++index;
   }
-  return ending_ ? ended() : Result<void>();
+  return is_over() ? ended() : Result<void>();
 }
 
 Result<std::size_t> BlobDownloads::read(std::size_t blob_index, std::uint64_t offset, std::span<std::byte> into,
@@ -289,9 +301,11 @@ Result<std::size_t> BlobDownloads::read(std::size_t blob_index, std::uint64_t of
   index = std::min(index, blob.end_chunk - 1);
   Chunk& chunk = chunks_[index];
   const auto at = static_cast<std::size_t>(offset - chunk.offset);
-  changed_.wait(lock, [&] { return ending_ || aborted || chunk.have > at || blob.error; });
-  if (ending_ || aborted) return ended();
-  if (chunk.have <= at) return fail(*blob.error);
+  changed_.wait(lock, [&] { return is_over() || aborted || chunk.have > at || blob.error || working_ == 0; });
+  if (is_over() || aborted) return ended();
+  if (chunk.have <= at && blob.error) return fail(*blob.error);
+  if (chunk.have <= at)
+    return fail(Code::unavailable, "image_pull_failed", "nothing fetches the image: no thread could be started");
   const std::size_t n = std::min(into.size(), chunk.have - at);
   lock.unlock();
   std::copy_n(chunk.data.begin() + static_cast<std::ptrdiff_t>(at), n, into.begin());

@@ -15,6 +15,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <stop_token>
 #include <thread>
 #include <vector>
 
@@ -50,10 +51,10 @@ class BlobDownloads {
     std::uint64_t offset = 0;    // in the blob
     std::uint64_t sequence = 0;  // bytes of the whole sequence before it
     std::size_t length = 0;
-    std::size_t have = 0;  // bytes of `data` that are there
-    bool taken = false;    // by a worker
-    bool busy = false;     // somebody copies into `data`
-    bool read = false;     // all of it; `data` is gone
+    std::size_t have = 0;   // bytes of `data` that are there
+    std::size_t owner = 0;  // the fetch that may write here: this chunk's own, or the one that fills the blob
+    bool busy = false;      // it copies into `data`
+    bool read = false;      // all of it; `data` is gone
     std::vector<std::byte> data;
   };
   struct Blob {
@@ -61,11 +62,13 @@ class BlobDownloads {
     std::size_t first_chunk = 0;
     std::size_t end_chunk = 0;
     bool opened = false;
-    bool whole = false;  // one answer fills all chunks: no ranges here
+    std::optional<std::size_t> filler;  // no ranges here: the fetch, by its chunk, whose one answer fills all chunks
     std::uint64_t delivered = 0;
     std::optional<base::Error> error;
   };
 
+  bool is_over() const { return stop_.stop_requested(); }
+  void start_workers();
   void work();
   std::optional<std::size_t> take_chunk();
   void fetch(base::HttpClient& client, std::size_t chunk);
@@ -73,8 +76,8 @@ class BlobDownloads {
   // Blocks until the window lets bytes of this chunk in. False: the end.
   bool wait_for_window(std::unique_lock<std::mutex>& lock, const Chunk& chunk);
   std::uint64_t first_gap(const Blob& blob) const;  // the offset of the first byte that is not there
-  // Bytes of a blob from `offset` on. Fails with `cancelled` at the end of all this.
-  base::Result<void> deliver(std::size_t blob, std::uint64_t offset, std::span<const std::byte> bytes);
+  // Bytes of a blob from `offset` on, by the fetch of chunk `owner`. already_exists: another fetch has taken over.
+  base::Result<void> deliver(std::size_t owner, std::uint64_t offset, std::span<const std::byte> bytes);
   base::Result<std::size_t> read(std::size_t blob, std::uint64_t offset, std::span<std::byte> into,
                                  const bool& aborted);
   void wake() { changed_.notify_all(); }
@@ -88,8 +91,11 @@ class BlobDownloads {
   std::size_t next_chunk_ = 0;
   std::size_t oldest_ = 0;      // the first chunk that is not read
   std::uint64_t consumed_ = 0;  // bytes of the sequence before it
-  bool ending_ = false;
   std::vector<std::thread> workers_;
+  std::size_t working_ = 0;  // of workers_, how many have not come to their end
+  // Of this object's end, and of the session's.
+  std::stop_source stop_;
+  std::optional<std::stop_callback<std::function<void()>>> session_stop_;
 };
 
 }  // namespace cleanroom::registry

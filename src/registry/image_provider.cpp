@@ -13,10 +13,10 @@ using base::Code;
 using base::fail;
 using base::Result;
 
-// Another endpoint serves the same image; what is wrong with this host or this pull stays wrong there.
+// Another endpoint serves the same image, perhaps with signatures that a mirror lacks; what is wrong with this host or
+// this pull stays wrong there.
 bool worth_another_endpoint(const base::Error& error) {
-  return error.code != Code::cancelled && error.reason != "image_not_trusted" && error.reason != "image_limit" &&
-         error.code != Code::internal;
+  return error.code != Code::cancelled && error.reason != "image_limit" && error.code != Code::internal;
 }
 
 Result<void> refuse_unsigned(std::string_view source, const ImageProvider::Demands& demands) {
@@ -79,7 +79,9 @@ Result<void> ImageProvider::check_stored(const model::ImageReference& reference,
 Result<ImageProvider::Pulled> ImageProvider::pull(const model::ImageReference& reference, const Demands& demands,
                                                   const std::stop_token& stop) {
   if (reference.pinned()) {
-    if (auto stored = store_.find(reference)) {
+    auto stored = store_.find(reference);
+    // That it is here says nothing of who may have it: the repository has to know it, and show it to this job once.
+    if (stored && image::ImageNames(store_.root()).is_known(reference, stored->digest)) {
       CR_TRY(check_stored(reference, *stored, demands, stop));
       return Pulled{std::move(*stored), reference.with_digest(*reference.digest())};
     }
@@ -110,6 +112,7 @@ Result<ImageProvider::Pulled> ImageProvider::pull_from(const Endpoint& endpoint,
   }
   const image::ImageNames names(store_.root());
   CR_TRY(names.set_alias(resolved.named, resolved.manifest.digest));
+  CR_TRY(names.set_known(pinned, resolved.manifest.digest));
   if (!reference.pinned())
     CR_TRY(names.set_name(reference, resolved.manifest.digest, image::ImageNames::Origin::registry));
   return Pulled{std::move(*stored), pinned};
@@ -133,7 +136,7 @@ Result<image::StoredImage> ImageProvider::ensure_from_engine(const image::Source
   const bool docker = name.kind == image::SourceKind::docker_engine;
   CR_ASSIGN(const auto opened, docker ? open_docker_image(name.tag, store_.root(), store_.limits(), stop)
                                       : open_podman_image(name.tag, store_.root(), store_.limits(), stop));
-  return store_.build(opened, source, stop);
+  return store_.import(opened, source, stop);
 }
 
 // The operator's limits on the store; what is in use, the new image too, stays.

@@ -62,7 +62,7 @@ bool RegistrySession::is_passing(int status) {
   return status == 408 || status == 429 || (status >= 500 && status != 501 && status != 505);
 }
 
-bool RegistrySession::pause(int attempt, const HttpResponse* response) const {
+bool RegistrySession::pause(int attempt, const HttpResponse* response, const std::stop_token& stop) const {
   if (attempt >= kMaxAttempts) return false;
   auto wanted = std::min(kLongestPause, kFirstPause * (1 << std::min(attempt - 1, 10)));
   if (response) {
@@ -79,8 +79,8 @@ bool RegistrySession::pause(int attempt, const HttpResponse* response) const {
   std::mutex mutex;
   std::unique_lock lock(mutex);
   std::condition_variable_any never;
-  never.wait_for(lock, stop_, wanted, [] { return false; });
-  return !stop_.stop_requested();
+  never.wait_for(lock, stop, wanted, [] { return false; });
+  return !stop.stop_requested();
 }
 
 Result<std::string> RegistrySession::next_hop(const std::string& from, const HttpResponse& response) const {
@@ -103,14 +103,10 @@ Result<HttpResponse> RegistrySession::follow(base::HttpClient& client, const Req
   base::HttpRequest request{.headers = wanted.headers,
                             .ca_file = endpoint_.ca_file,
                             .deadline = base::deadline_in(wanted.time_limit),
-                            .stop = stop_,
+                            .stop = wanted.stop.stop_possible() ? wanted.stop : stop_,
                             .max_body = wanted.max_body};
   request.url = fmt::format("{}/v2/{}/{}", endpoint_.base_url, repository_, wanted.path);
   request.authorization = header.value.clone();
-  request.allow_address = [this](const sockaddr& address) {
-    if (!is_public_address(address)) at_public_address_ = false;
-    return true;
-  };
   const std::string home = base::url_origin(request.url);
   std::optional<FinalSink> final_sink;
   if (sink) final_sink.emplace(*sink);
@@ -120,7 +116,15 @@ Result<HttpResponse> RegistrySession::follow(base::HttpClient& client, const Req
       // Larger than it may be, or not had.
       answered.error().reason = answered.error().code == Code::invalid_input ? "image_limit" : "image_pull_failed";
     }
-    if (!answered || !is_redirect(answered->status)) return answered;
+    if (!answered) return answered;
+    const bool at_home = base::url_origin(request.url) == home;
+    // By who answered, not by what was tried; a proxy's peer is not known, and then taken to be public.
+    if (at_home && !answered->peer.empty()) at_public_address_ = is_public_address(std::string_view(answered->peer));
+    // What another host wants to see is not for the registry's login to answer.
+    if (!at_home && answered->status == 401)
+      return fail(Code::policy_denied, "image_access_denied",
+                  fmt::format("'{}', where '{}' redirects to, wants a login", base::url_origin(request.url), home));
+    if (!is_redirect(answered->status)) return answered;
     const HttpResponse response = std::move(*answered);
     if (hops == kMaxRedirects)
       return fail(Code::policy_denied, "image_pull_failed",
@@ -128,7 +132,11 @@ Result<HttpResponse> RegistrySession::follow(base::HttpClient& client, const Req
     CR_ASSIGN(request.url, next_hop(request.url, response));
     if (base::url_origin(request.url) == home) continue;
     request.authorization = {};
-    request.allow_address = at_public_address_ ? is_public_address : is_usable_address;
+    const bool strict = at_public_address_;
+    request.allow_address = [strict](const sockaddr& address) {
+      return strict ? is_public_address(address) : is_usable_address(address);
+    };
+    request.proxy_judges = strict;
   }
 }
 
@@ -155,6 +163,8 @@ Result<HttpResponse> RegistrySession::get(base::HttpClient& client, const Reques
     if (response.status == 401) {
       CR_ASSIGN(const bool again, authorizer_.answer(response, header.generation, client, stop_));
       if (again) continue;
+    } else {
+      authorizer_.accepted(header.generation);
     }
     const bool usable = response.status / 100 == 2 || response.status == 416 || is_passing(response.status);
     return usable ? Result<HttpResponse>(std::move(response)) : refused(response, what);
@@ -166,7 +176,7 @@ Result<HttpResponse> RegistrySession::get_retrying(base::HttpClient& client, con
     auto response = get(client, request, nullptr);
     const bool passing = response ? is_passing(response->status) : is_passing(response.error());
     if (!passing) return response;
-    if (pause(attempt, response ? &*response : nullptr)) continue;
+    if (pause(attempt, response ? &*response : nullptr, stop_)) continue;
     if (stop_.stop_requested()) return fail(Code::cancelled, "cancelled", "the pull was cancelled");
     if (response) return refused(*response, repository_ + "/" + request.path);
     response.error().reason = "image_pull_failed";

@@ -32,6 +32,7 @@ class RegistrySession {
     std::vector<std::string> headers;  // nothing secret
     std::chrono::milliseconds time_limit{120'000};
     std::size_t max_body = 4u << 20;
+    std::stop_token stop = {};  // besides the session's
   };
   // One try, with the logins and redirects it takes. Statuses that no later try changes are errors: image_not_found,
   // image_access_denied, image_pull_failed. 2xx, 416 and what is worth another try are responses.
@@ -43,7 +44,7 @@ class RegistrySession {
   // Retry-After. False: `stop` came, or there have been enough.
   static bool is_passing(const base::Error& error);
   static bool is_passing(int status);
-  bool pause(int attempt, const base::HttpResponse* response) const;
+  bool pause(int attempt, const base::HttpResponse* response, const std::stop_token& stop) const;
 
  private:
   base::Result<base::HttpResponse> follow(base::HttpClient& client, const Request& request, base::HttpSink* sink,

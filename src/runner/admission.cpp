@@ -92,7 +92,16 @@ Result<std::string> choose_image(const RunRequest& request, const policy::Compil
             .with_hint(
                 "import it (cleanroom image import) and name it by digest, or set images.unpinned in ceiling.yaml"));
   }
-  CR_ASSIGN(const auto reference, model::ImageReference::parse(*request.image));
+  CR_ASSIGN(const auto name, image::parse_source(*request.image));
+  if (name.kind == image::SourceKind::stored) {
+    if (!limits.image_registries && limits.image_signers.empty()) return *request.image;
+    return base::fail(base::Error(Code::policy_denied, "policy_conflict",
+                                  fmt::format("cannot use image '{}': this host's operator says which registries an "
+                                              "image may be from, and a digest alone names none",
+                                              *request.image))
+                          .with_hint("name it registry/repository@sha256:..."));
+  }
+  const model::ImageReference& reference = *name.reference;
   CR_TRY(refuse_conflicts(policy::ceiling_conflicts(reference, limits)));
   return reference.to_string();
 }

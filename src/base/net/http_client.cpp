@@ -15,6 +15,8 @@ namespace {
 
 constexpr std::size_t kMaxHeaderBytes = 64u << 10;
 constexpr long kBufferBytes = 256l << 10;
+constexpr std::chrono::seconds kRateWindow{60};
+constexpr curl_off_t kRateBytes = 64l << 10;  // in each window, or the other end is not worth waiting for
 
 // Must be called once before other threads use libcurl; it is thread-safe since 7.84 where atomics are, as here.
 void ensure_initialised() {
@@ -35,6 +37,10 @@ struct Transfer {
   bool address_refused = false;
   SteadyClock::time_point moved = SteadyClock::now();
   curl_off_t moved_bytes = 0;
+  SteadyClock::time_point window_start = SteadyClock::now();
+  curl_off_t window_bytes = 0;
+  SteadyClock::duration in_sink{};  // of the window
+  bool judged = true;               // addresses, by allow_address
 
   bool fail_with(Error failure) {
     if (!error) error = std::move(failure);
@@ -90,8 +96,10 @@ std::size_t on_body(char* data, std::size_t size, std::size_t count, void* self)
   const std::size_t bytes = size * count;
   if (!transfer.give_head()) return 0;
   if (transfer.sink) {
+    const auto begun = SteadyClock::now();
     auto taken = transfer.sink->body(std::as_bytes(std::span(data, bytes)));
     transfer.moved = SteadyClock::now();
+    transfer.in_sink += transfer.moved - begun;
     if (!taken) {
       transfer.fail_with(std::move(taken.error()));
       return 0;
@@ -119,6 +127,15 @@ int on_progress(void* self, curl_off_t, curl_off_t down, curl_off_t, curl_off_t 
     transfer.fail_with(Error(Code::cancelled, "cancelled", "the request was cancelled"));
     return 1;
   }
+  if (now - transfer.window_start - transfer.in_sink > kRateWindow) {
+    if (down + up - transfer.window_bytes < kRateBytes) {
+      transfer.fail_with(Error(Code::timeout, "less than 64 KiB arrived in a minute"));
+      return 1;
+    }
+    transfer.window_start = now;
+    transfer.window_bytes = down + up;
+    transfer.in_sink = {};
+  }
   if (now - transfer.moved > transfer.request.stall_timeout) {
     transfer.fail_with(
         Error(Code::timeout, fmt::format("no byte arrived for {} s", transfer.request.stall_timeout.count() / 1000)));
@@ -129,12 +146,32 @@ int on_progress(void* self, curl_off_t, curl_off_t down, curl_off_t, curl_off_t 
 
 curl_socket_t on_open_socket(void* self, curlsocktype purpose, curl_sockaddr* address) {
   auto& transfer = *static_cast<Transfer*>(self);
-  const bool judged = purpose == CURLSOCKTYPE_IPCXN && transfer.request.allow_address && !has_proxy_variables();
+  const bool judged = purpose == CURLSOCKTYPE_IPCXN && transfer.request.allow_address && transfer.judged;
   if (judged && !transfer.request.allow_address(address->addr)) {
     transfer.address_refused = true;
     return CURL_SOCKET_BAD;
   }
   return ::socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+}
+
+// What libcurl goes by: http_proxy has no spelling in capitals, which a CGI client could set.
+bool has_proxy_for(std::string_view url) {
+  const auto is_set = [](const char* name) {
+    const char* value = std::getenv(name);
+    return value && *value;
+  };
+  const bool own =
+      url_origin(url).starts_with("https") ? is_set("https_proxy") || is_set("HTTPS_PROXY") : is_set("http_proxy");
+  return own || is_set("all_proxy") || is_set("ALL_PROXY");
+}
+
+long port_of(std::string_view url) {
+  const std::string origin = url_origin(url);
+  const auto colon = origin.rfind(':');
+  const bool said =
+      colon != std::string::npos && colon > origin.find("://") && origin.find(']', colon) == std::string::npos;
+  if (said) return std::strtol(origin.c_str() + colon + 1, nullptr, 10);
+  return origin.starts_with("https") ? 443 : 80;
 }
 
 struct FreeList {
@@ -244,11 +281,20 @@ Result<HttpResponse> HttpClient::perform(const HttpRequest& request, HttpSink* s
     CR_CHECK(longer, "out of memory");
   }
   state_->set_request(request, headers.get());
+  if (request.proxy_judges && has_proxy_for(request.url)) {
+    transfer.judged = false;
+    state_->set(CURLOPT_NOPROXY, "");
+  }
   CURLcode code = curl_easy_perform(handle);
   curl_easy_setopt(handle, CURLOPT_HTTPHEADER, nullptr);
   const auto about = [&](Error error) { return fail(std::move(error).with_context(url_origin(request.url))); };
   // libcurl takes a connection that ends within the headers for the end of an empty body.
   if (code == CURLE_OK && !transfer.head_ended) code = CURLE_GOT_NOTHING;
+  char* peer = nullptr;
+  long peer_port = 0;
+  curl_easy_getinfo(handle, CURLINFO_PRIMARY_IP, &peer);
+  curl_easy_getinfo(handle, CURLINFO_PRIMARY_PORT, &peer_port);
+  if (peer && peer_port == port_of(request.url)) transfer.response.peer = peer;
   if (code == CURLE_OK && !transfer.error) transfer.give_head();
   if (code == CURLE_OK && !transfer.error) return std::move(transfer.response);
   // A handle that failed may be in a state that takes no options any more; a try that follows gets fresh connections.
@@ -272,14 +318,6 @@ std::string url_origin(std::string_view url) {
   std::string_view authority = url.substr(scheme + 3, end == std::string_view::npos ? end : end - scheme - 3);
   if (const auto at = authority.rfind('@'); at != std::string_view::npos) authority.remove_prefix(at + 1);
   return lower(url.substr(0, scheme + 3)) + lower(authority);
-}
-
-bool has_proxy_variables() {
-  for (const char* name : {"http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"}) {
-    const char* value = std::getenv(name);
-    if (value && *value) return true;
-  }
-  return false;
 }
 
 }  // namespace cleanroom::base

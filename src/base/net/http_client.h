@@ -36,19 +36,22 @@ struct HttpRequest {
   std::filesystem::path unix_socket;             // connect there instead
   std::optional<std::filesystem::path> ca_file;  // PEM, besides this host's authorities
   std::chrono::milliseconds connect_timeout{15'000};
-  std::chrono::milliseconds stall_timeout{30'000};  // without a byte in either direction
+  std::chrono::milliseconds stall_timeout{30'000};  // without a byte in either direction; 64 KiB a minute at least
   Deadline deadline;                                // of all of it
   std::stop_token stop;
   std::size_t max_body = 4u << 20;  // without a sink
-  // Asked for each address before it is connected to; false refuses it. Not asked when a proxy variable is set: then
-  // addresses are the proxy's business. Empty: any.
+  // Asked for each address before it is connected to, a proxy's too; false refuses it. Empty: any.
   std::function<bool(const sockaddr&)> allow_address;
+  // Where the host has a proxy for this scheme the request goes through it, whatever NO_PROXY says, and the proxy
+  // judges addresses in place of allow_address.
+  bool proxy_judges = false;
 };
 
 struct HttpResponse {
   int status = 0;
   std::multimap<std::string, std::string, std::less<>> headers;  // names in lower case; at most 64 KiB together
   std::string body;                                              // without a sink
+  std::string peer;  // the server's address as text; empty where a proxy may have been in between
   // The first value, or empty.
   std::string_view header(std::string_view name) const;
 };
@@ -83,7 +86,5 @@ class HttpClient {
 
 // scheme://host[:port] of a URL, for people and comparisons; empty when there is none.
 std::string url_origin(std::string_view url);
-// Whether this process has been told to use a proxy.
-bool has_proxy_variables();
 
 }  // namespace cleanroom::base
