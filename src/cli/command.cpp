@@ -8,13 +8,13 @@ namespace cleanroom::cli {
 
 void print_error(const base::Error& error) {
   fmt::print(stderr, "error: {}\n", error.describe());
-  if (!error.reason.empty()) fmt::print(stderr, "reason: {}\n", error.reason);
+  if (!error.reason.empty() && error.reason != kUsage) fmt::print(stderr, "reason: {}\n", error.reason);
   if (!error.hint.empty()) fmt::print(stderr, "hint: {}\n", error.hint);
 }
 
 int report_failure(const base::Error& error) {
   print_error(error);
-  return static_cast<int>(model::exit_code_of(error));
+  return static_cast<int>(error.reason == kUsage ? model::ExitCode::usage : model::exit_code_of(error));
 }
 
 }  // namespace cleanroom::cli

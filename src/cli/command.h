@@ -16,7 +16,10 @@ using AddCommand = void (*)(CLI::App& app, int& exit_code);
 // src/cli/policy_command.cpp
 void add_policy_command(CLI::App& app, int& exit_code);
 
-// `error: ...` and `hint: ...` on stderr.
+// The `reason` of an error in the command line. Not a code for scripts, so it is not printed: the exit code 64 says it.
+inline constexpr const char* kUsage = "usage";
+
+// `error: ...`, `reason: ...` and `hint: ...` on stderr.
 void print_error(const base::Error& error);
 
 // print_error(), and the exit code for it.

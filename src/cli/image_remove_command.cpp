@@ -21,8 +21,8 @@ using base::Result;
 
 struct RemoveOptions {
   std::vector<std::string> images;
-  std::optional<std::uint64_t> max_gib;
-  std::string unused_for;
+  std::optional<std::string> max_gib;
+  std::optional<std::string> unused_for;
   bool dry_run = false;
   bool json = false;
 };
@@ -58,25 +58,38 @@ Result<void> remove(const RemoveOptions& options) {
   return {};
 }
 
+constexpr std::uint32_t kMaxNumber = 100'000;  // of days, hours, minutes, GiB
+
 // 30d, 12h, 45m.
 Result<std::chrono::seconds> parse_age(const std::string& text) {
   std::uint32_t number = 0;
   const auto parsed = std::from_chars(text.data(), text.data() + text.size(), number);
   const std::string_view unit(parsed.ptr, static_cast<std::size_t>(text.data() + text.size() - parsed.ptr));
-  if (parsed.ec == std::errc() && number <= 100'000) {
+  if (parsed.ec == std::errc() && number <= kMaxNumber) {
     if (unit == "d") return std::chrono::hours(24) * number;
     if (unit == "h") return std::chrono::hours(number);
     if (unit == "m") return std::chrono::minutes(number);
   }
-  return fail(base::Error(Code::invalid_input, "usage", fmt::format("cannot use '{}' as an age", text))
+  return fail(base::Error(Code::invalid_input, kUsage, fmt::format("cannot use '{}' as an age", text))
                   .with_hint("write 30d, 12h or 45m"));
+}
+
+// Not an option of type integer: CLI11 takes -1 for 2^64-1.
+Result<std::uint64_t> parse_gib(const std::string& text) {
+  std::uint64_t number = 0;
+  const auto parsed = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (parsed.ec == std::errc() && parsed.ptr == text.data() + text.size() && number <= kMaxNumber) return number << 30;
+  return fail(base::Error(Code::invalid_input, kUsage, fmt::format("cannot use '{}' as a number of GiB", text))
+                  .with_hint(fmt::format("write a whole number, at most {}", kMaxNumber)));
 }
 
 Result<void> collect(const RemoveOptions& options) {
   image::CollectOptions limits{.dry_run = options.dry_run};
-  if (options.max_gib) limits.max_bytes = *options.max_gib << 30;
-  if (!options.unused_for.empty()) {
-    CR_ASSIGN(limits.unused_for, parse_age(options.unused_for));
+  if (options.max_gib) {
+    CR_ASSIGN(limits.max_bytes, parse_gib(*options.max_gib));
+  }
+  if (options.unused_for) {
+    CR_ASSIGN(limits.unused_for, parse_age(*options.unused_for));
   }
   if (!limits.max_bytes && !limits.unused_for) {
     // By the operator's configuration.

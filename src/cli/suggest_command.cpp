@@ -40,7 +40,7 @@ Result<std::filesystem::path> audit_of_run(const std::string& run) {
   if (run != "latest") {
     if (!is_run_id(run)) {
       return base::fail(
-          base::Error(Code::invalid_input, "usage", fmt::format("cannot use {} as a run", base::quote_text(run)))
+          base::Error(Code::invalid_input, kUsage, fmt::format("cannot use {} as a run", base::quote_text(run)))
               .with_hint("a run id stands in the job log and in run.json; or say latest"));
     }
     return runs / run / "audit.jsonl";
@@ -119,9 +119,7 @@ void add_suggest_command(CLI::App& policy, int& exit_code) {
   command->add_flag("--json", options->json, "Print JSON");
   command->callback([options, &exit_code] {
     const auto done = suggest(*options);
-    if (done) return;
-    exit_code = report_failure(done.error());
-    if (done.error().reason == "usage") exit_code = static_cast<int>(model::ExitCode::usage);
+    exit_code = done ? 0 : report_failure(done.error());
   });
 }
 
