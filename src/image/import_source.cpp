@@ -129,6 +129,8 @@ Result<ImageSource> ImageSource::open_rootfs(base::Fd tar, const Limits& limits)
   struct stat info {};
   if (::fstat(tar.get(), &info) != 0) return fail(base::errno_error("examine", "the archive"));
   const auto size = static_cast<std::uint64_t>(info.st_size);
+  // An archive of nothing ends with zeros; nothing at all is what is left of a program that failed before a pipe.
+  if (size == 0) return image_invalid("it is empty");
   CR_ASSIGN(const model::Digest layer, digest_of(tar, size));
   CR_ASSIGN(auto files, open_single_set(std::move(tar), kRootfsTar));
   ImageSource source(std::move(files), limits, rootfs_digest(layer, size));
