@@ -66,7 +66,9 @@ class DirectorySet final : public FileSet {
     auto fd = base::open_at(directory_, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
     if (!fd && fd.error().code == Code::not_found)
       return image_invalid(fmt::format("the image has no '{}'", shown(name)));
-    if (!fd) return fail(fd.error());
+    // A link, which is not followed, or what is no directory on the way there.
+    if (!fd && fd.error().code == Code::invalid_input) fd.error().reason = "image_invalid";
+    if (!fd) return fail(std::move(fd.error()));
     CR_ASSIGN(const std::uint64_t size, regular_size(*fd, name));
     return std::make_unique<RegionReader>(std::make_shared<const base::Fd>(std::move(*fd)), 0, size);
   }
