@@ -44,9 +44,11 @@ class FileSink final : public base::HttpSink {
  public:
   FileSink(const base::Fd& file, std::uint64_t limit) : file_(file), left_(limit) {}
   Result<void> head(const base::HttpResponse& response) override {
+    answered_ = true;
     wanted_ = response.status == 200;
     return {};
   }
+  bool answered() const { return answered_; }
   Result<void> body(std::span<const std::byte> bytes) override {
     if (!wanted_) return {};
     if (bytes.size() > left_) return image::image_limit("the engine's image is larger than the limit");
@@ -57,6 +59,7 @@ class FileSink final : public base::HttpSink {
  private:
   const base::Fd& file_;
   std::uint64_t left_;
+  bool answered_ = false;
   bool wanted_ = false;
 };
 
@@ -85,9 +88,12 @@ Result<image::ImageSource> open_docker_image(const std::string& name, const std:
   FileSink sink(archive, limits.expanded_bytes);
   base::HttpClient client;
   auto response = client.perform(request, &sink);
-  if (!response && response.error().code == Code::unavailable)
+  if (!response && response.error().code == Code::unavailable && !sink.answered())
     return no_image("docker", name, fmt::format("there is no engine at {}", request.unix_socket.native()));
-  if (!response) return fail(std::move(response.error()));
+  if (!response) {
+    if (response.error().reason.empty()) response.error().reason = "image_pull_failed";
+    return fail(std::move(response.error()).with_context(fmt::format("cannot have '{}' of docker", name)));
+  }
   if (response->status == 404) return no_image("docker", name, "it does not know it");
   if (response->status != 200)
     return fail(Code::unavailable, "image_pull_failed",
