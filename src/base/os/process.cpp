@@ -111,10 +111,15 @@ Result<std::filesystem::path> find_program(std::string_view name) {
 }
 
 Result<std::filesystem::path> find_program(std::string_view name, std::string_view path) {
+  // For a directory X_OK means that it may be searched.
+  const auto is_program = [](const std::filesystem::path& file) {
+    std::error_code error;
+    return ::access(file.c_str(), X_OK) == 0 && std::filesystem::is_regular_file(file, error);
+  };
   while (!path.empty()) {
     const auto colon = path.find(':');
     const std::filesystem::path candidate = std::filesystem::path(path.substr(0, colon)) / name;
-    if (candidate.is_absolute() && ::access(candidate.c_str(), X_OK) == 0) return candidate;
+    if (candidate.is_absolute() && is_program(candidate)) return candidate;
     path = colon == std::string_view::npos ? std::string_view{} : path.substr(colon + 1);
   }
   return fail(Code::not_found, fmt::format("cannot find program '{}' in PATH", name));
