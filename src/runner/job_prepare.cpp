@@ -10,6 +10,8 @@
 #include <boost/asio/experimental/awaitable_operators.hpp>
 #include <fcntl.h>
 
+#include <algorithm>
+
 namespace cleanroom::runner {
 
 using base::Awaitable;
@@ -18,6 +20,8 @@ using base::Result;
 using namespace base::asio::experimental::awaitable_operators;
 
 namespace {
+
+constexpr std::chrono::seconds kAbandonLimit{2};
 
 // An image's numeric user owns the workspace. A name means something only inside the image: the agent resolves it for
 // the process, and the workspace stays root's.
@@ -77,6 +81,14 @@ Awaitable<Result<void>> JobRun::prepare_phase() {
   co_return co_await prepare_disks();
 }
 
+// Tells what runs on the pool to stop, and gives it a moment to take back what it has begun: the process ends with
+// whatever its threads are at. Never completes without a signal.
+Awaitable<void> JobRun::abandon_limit() {
+  co_await cancellation_.wait_requested();
+  stop_.request_stop();
+  co_await base::sleep_until(std::min(cancellation_.hard_stop(), base::deadline_in(kAbandonLimit)));
+}
+
 // What the pool's threads say reaches the log on the loop's thread, as long as there is a run to speak of.
 std::function<void(std::string)> JobRun::line_from_anywhere() {
   return [executor = context_.get_executor(), log = std::weak_ptr<JobLog*>(shared_log_)](std::string text) {
@@ -99,9 +111,8 @@ Awaitable<Result<void>> JobRun::prepare_image() {
     return provider->ensure(source, demands, stop);
   };
   auto ensured = base::run_blocking<image::StoredImage>(pool_, std::move(ensure));
-  auto first = co_await (std::move(ensured) || cancellation_.wait_requested());
-  if (first.index() == 1) {
-    stop_.request_stop();
+  auto first = co_await (std::move(ensured) || abandon_limit());
+  if (cancellation_.requested()) {
     co_return base::fail(Code::cancelled, "cancelled", "cancelled while the image was prepared");
   }
   CR_CO_ASSIGN(auto image, std::move(std::get<0>(first)));
@@ -126,9 +137,8 @@ Awaitable<Result<void>> JobRun::prepare_disks() {
   const auto work = directory_->work();
   const auto disk_mib = admission_->disk_mib;
   auto made = base::run_blocking<WorkspaceReport>(pool_, [=] { return make_disks(work, disk_mib, options); });
-  auto first = co_await (std::move(made) || cancellation_.wait_requested());
-  if (first.index() == 1) {
-    stop_.request_stop();
+  auto first = co_await (std::move(made) || abandon_limit());
+  if (cancellation_.requested()) {
     co_return base::fail(Code::cancelled, "cancelled", "cancelled while the checkout was copied");
   }
   CR_CO_ASSIGN(const auto report, std::move(std::get<0>(first)));

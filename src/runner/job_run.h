@@ -69,6 +69,7 @@ class JobRun {
   base::Awaitable<base::Result<void>> prepare_image();
   std::function<void(std::string)> line_from_anywhere();
   base::Awaitable<base::Result<void>> prepare_disks();
+  base::Awaitable<void> abandon_limit();
   base::Awaitable<base::Result<void>> launch_phase();
   base::Result<backends::LaunchSpec> launch_spec() const;
   channel::StartRecord start_record() const;
