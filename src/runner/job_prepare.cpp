@@ -77,6 +77,7 @@ Awaitable<Result<void>> JobRun::prepare_phase() {
   CR_CO_ASSIGN(kernel_, backends::find_guest_kernel(admission_->operator_config.qemu.kernel_image, paths_.data));
   record_.kernel_version = kernel_.version;
   CR_CO_ASSIGN(initramfs_, backends::ensure_initramfs(kernel_, paths_.agent, paths_.cache / "initramfs"));
+  record_.timer.finish("kernel");
   CR_CO_TRY(co_await prepare_image());
   co_return co_await prepare_disks();
 }
