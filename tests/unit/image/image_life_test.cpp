@@ -109,7 +109,7 @@ std::string large_text(char salt) {
 }  // namespace
 
 TEST_SUITE("image/life") {
-  TEST_CASE("IMG-27 a build that is killed leaves no image, and the next one finishes it") {
+  TEST_CASE("a build that is killed leaves no image, and the next one finishes it") {
     const std::vector<Entries> layers{{{.name = "a", .content = noise(200'000, 1)}},
                                       {{.name = "b", .content = noise(200'000, 2)}},
                                       {{.name = "c", .content = noise(1000, 3)}}};
@@ -143,7 +143,7 @@ TEST_SUITE("image/life") {
     }
   }
 
-  TEST_CASE("IMG-27 a build takes over the finished layers of one that was killed") {
+  TEST_CASE("a build takes over the finished layers of one that was killed") {
     const Place place;
     LayoutMaker layout;
     MemoryBlobs blobs;
