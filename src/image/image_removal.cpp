@@ -70,12 +70,21 @@ void sweep(const std::filesystem::path& root, const std::string& prefix, const s
   }
 }
 
-bool has_finished_layers(const std::filesystem::path& build_directory) {
+std::filesystem::path most_finished(const std::filesystem::path& root, const std::string& prefix) {
+  std::filesystem::path best;
+  std::size_t most = 0;
   std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator(build_directory / kLayers, error)) {
-    if (entry.path().extension() == ".layer") return true;
+  for (const auto& entry : std::filesystem::directory_iterator(root, error)) {
+    if (!entry.path().filename().native().starts_with(prefix)) continue;
+    std::size_t finished = 0;
+    std::error_code ignored;
+    for (const auto& file : std::filesystem::directory_iterator(entry.path() / kLayers, ignored))
+      finished += file.path().extension() == ".layer" ? 1 : 0;
+    if (finished <= most) continue;
+    most = finished;
+    best = entry.path();
   }
-  return false;
+  return best;
 }
 
 std::uint64_t disk_bytes_of(const std::filesystem::path& entry) {

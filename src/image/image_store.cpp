@@ -268,8 +268,11 @@ Result<StoredImage> ImageStore::build(const ImageSource& source, std::string_vie
     // Finished layers are of use to a next try, when there is a point in one; on a full disk they are in its way.
     const bool again =
         (error.code == Code::unavailable || error.code == Code::timeout || error.code == Code::cancelled) &&
-        error.os_errno == 0 && has_finished_layers(temporary.path());
-    sweep(root_, build_prefix(hex), again ? temporary.release() : std::filesystem::path());
+        error.os_errno == 0;
+    // This try may have got less far than the one before it.
+    const auto kept = again ? most_finished(root_, build_prefix(hex)) : std::filesystem::path();
+    if (kept == temporary.path()) temporary.release();
+    sweep(root_, build_prefix(hex), kept);
     return fail(std::move(error).with_context(fmt::format("cannot prepare the image '{}'", shown(written_as))));
   };
   auto built = build_into(temporary.path(), source, written_as,

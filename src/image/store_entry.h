@@ -25,8 +25,9 @@ inline std::string removed_prefix(const std::string& hex) {
 void sweep(const std::filesystem::path& root, const std::string& prefix, const std::filesystem::path& except = {});
 // Removes what killed builds and removals left that is older than `age`, of digests that nobody builds now; how many.
 std::size_t sweep_leftovers(const std::filesystem::path& root, std::chrono::seconds age, bool dry_run);
-// Whether a killed or failed build left something for the next one.
-bool has_finished_layers(const std::filesystem::path& build_directory);
+// Of the builds that were killed or failed, the one with the most finished layers for the next one; empty: none has
+// any.
+std::filesystem::path most_finished(const std::filesystem::path& root, const std::string& prefix);
 std::uint64_t disk_bytes_of(const std::filesystem::path& entry);
 std::chrono::system_clock::time_point last_use_of(const std::filesystem::path& entry);
 

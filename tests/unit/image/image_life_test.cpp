@@ -38,10 +38,6 @@ struct Place {
     }
     return found;
   }
-  bool only_locks() const {
-    const auto all = names("");
-    return std::all_of(all.begin(), all.end(), [](const std::string& name) { return name.ends_with(".lock"); });
-  }
   StoredImage build(const std::vector<Entries>& layers) const {
     auto layout = layout_of(layers);
     MemoryBlobs blobs;
@@ -138,7 +134,7 @@ TEST_SUITE("image/life") {
         CHECK(place.names(".build-").size() == 1);
         CHECK(base::read_file(place.build(layers).rootfs, 64 << 20).value() == expected);
         CHECK(place.names(".build-").empty());
-        CHECK(place.names("").size() == 2);  // the image and its lock
+        CHECK(place.names("").size() == 1);
       }
     }
   }
@@ -208,7 +204,7 @@ TEST_SUITE("image/life") {
     }
   }
 
-  TEST_CASE("IMG-14 a build that fails for what it read leaves nothing but its lock") {
+  TEST_CASE("IMG-14 a build that fails for what it read leaves nothing") {
     for (std::size_t victim = 0; victim < 3; ++victim) {
       const Place place;
       auto layout = layout_of({{{.name = "a", .content = noise(90'000)}}, {{.name = "b"}}, {{.name = "c"}}});
@@ -216,7 +212,7 @@ TEST_SUITE("image/life") {
       const auto source = source_of(layout, blobs);
       blobs.files[blob_file(layout.layers[victim])].back() ^= 1;
       CHECK(place.store.build(source, "test").error().reason == "image_invalid");
-      CHECK(place.only_locks());
+      CHECK(place.names("").empty());
     }
   }
 
@@ -273,7 +269,7 @@ TEST_SUITE("image/life") {
                 .has_value());
     fs::remove(place.directory.path() / hex / "rootfs.ext4");
     CHECK(place.build({{{.name = "a"}}}).digest == digest);
-    CHECK(place.names("").size() == 2);
+    CHECK(place.names("").size() == 1);
   }
 
   TEST_CASE("what is in use stays; afterwards it goes with its names") {
@@ -332,7 +328,7 @@ TEST_SUITE("image/life") {
     for (auto& finder : finders)
       finder.join();
     CHECK(broken == 0);
-    CHECK(place.only_locks());
+    CHECK(place.names("").empty());
   }
 }
 
@@ -423,7 +419,7 @@ TEST_SUITE("image/collect") {
     CHECK(place.names(".build-" + busy).size() == 1);
     lock.reset();
     CHECK(place.store.collect({})->leftovers == 2);
-    CHECK(place.only_locks());
+    CHECK(place.names("").empty());
   }
 
   TEST_CASE("one that asks whether an image is in use does not hide it from others") {
