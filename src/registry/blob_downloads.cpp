@@ -111,8 +111,11 @@ BlobDownloads::BlobDownloads(RegistrySession& session, std::vector<BlobRequest> 
       // No tiny last chunk: a request costs more than its bytes.
       const std::uint64_t left = blob.request.size - offset;
       const std::uint64_t length = left < options_.chunk_bytes * 3 / 2 ? left : options_.chunk_bytes;
-      chunks_.push_back(
-          {.blob = blobs_.size(), .offset = offset, .sequence = sequence, .length = static_cast<std::size_t>(length)});
+      chunks_.push_back({.blob = blobs_.size(),
+                         .offset = offset,
+                         .sequence = sequence,
+                         .length = static_cast<std::size_t>(length),
+                         .owner = chunks_.size()});
       offset += length;
       sequence += length;
     }
