@@ -12,6 +12,8 @@ using namespace cleanroom::image::testing;
 
 namespace {
 
+constexpr std::uint64_t kChecksum = 0xfedcba9876543210;
+
 struct Record {
   TarMember member;
   std::vector<Run> runs;
@@ -42,7 +44,7 @@ void write_index(const std::filesystem::path& path, const std::vector<Record>& r
   REQUIRE(writer.has_value());
   for (const Record& record : records)
     REQUIRE(writer->add(record.member, record.runs).has_value());
-  REQUIRE(writer->close(range).has_value());
+  REQUIRE(writer->close(range, kChecksum).has_value());
 }
 
 std::vector<Record> extremes() {
@@ -95,7 +97,7 @@ struct Directory {
   void layer(char name, BlockRange range) {
     auto writer = checkpoints.begin(model::Digest::from_sha256_hex(std::string(64, name)));
     REQUIRE(writer.has_value());
-    REQUIRE(checkpoints.complete(std::move(*writer), range).has_value());
+    REQUIRE(checkpoints.complete(std::move(*writer), range, kChecksum).has_value());
   }
 };
 
@@ -113,6 +115,7 @@ TEST_SUITE("image/layer_index") {
     REQUIRE_MESSAGE(reader.has_value(), failure_of(reader));
     CHECK(reader->data().first == 77);
     CHECK(reader->data().count == 5000);
+    CHECK(reader->checksum() == kChecksum);
     Record read;
     for (std::size_t i = 0; i < records.size(); ++i) {
       const auto more = reader->next(read.member, read.runs);
@@ -192,12 +195,13 @@ TEST_SUITE("image/layer_index") {
     REQUIRE(directory.names() == Names{"a"});
     directory.layer('c', {30 + 2 * kMuch, 5});
     std::vector<std::uint32_t> asked;
-    directory.checkpoints.drop_if([&](BlockRange range) {
+    const auto dropped = directory.checkpoints.drop_if([&](BlockRange range) {
       asked.push_back(range.first);
       return range.first != 20 + kMuch;
     });
+    REQUIRE(dropped.has_value());
     CHECK(asked == std::vector<std::uint32_t>{10, 20 + kMuch, 30 + 2 * kMuch});
-    CHECK(directory.names().empty());
+    CHECK(directory.names() == Names{"b"});  // whose sync has been waited for
     REQUIRE(directory.checkpoints.finish().has_value());
     CHECK(directory.names() == Names{"b"});
     CHECK(directory.files() == 1);

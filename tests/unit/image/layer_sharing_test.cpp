@@ -195,7 +195,7 @@ TEST_SUITE("image/layer_sharing") {
         const auto other = store.directory.path() / "other";
         auto writer = LayerIndexWriter::create(other);
         REQUIRE(writer.has_value());
-        REQUIRE(writer->close({first, reader->data().count}).has_value());
+        REQUIRE(writer->close({first, reader->data().count}, reader->checksum()).has_value());
         const std::string bytes = base::read_file(other, 1 << 20).value();
         std::filesystem::remove(other);
         forget(builds_without(bytes));
