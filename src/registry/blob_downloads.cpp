@@ -314,7 +314,7 @@ Result<std::size_t> BlobDownloads::read(std::size_t blob_index, std::uint64_t of
   std::copy_n(chunk.data.begin() + static_cast<std::ptrdiff_t>(at), n, into.begin());
   if (at + n < chunk.length) return n;
   lock.lock();
-  chunk.data = {};
+  std::vector<std::byte>().swap(chunk.data);  // assigning {} would keep the memory
   // Blobs may be read side by side: the window follows the oldest chunk that is not yet read.
   chunk.read = true;
   while (oldest_ < chunks_.size() && chunks_[oldest_].read)
