@@ -4,12 +4,15 @@
 usage: CLEANROOM_BIN_DIR=build/dev/bin image_pull_test.py [-v] [TestClass.test_name]
 """
 import base64
+import hashlib
+import itertools
 import json
 import os
 import pathlib
 import pty
 import subprocess
 import sys
+import tarfile
 import threading
 import unittest
 
@@ -17,7 +20,7 @@ sys.dont_write_bytecode = True
 SUPPORT = pathlib.Path(__file__).resolve().parents[1] / "support"
 sys.path[:0] = [str(SUPPORT / "registry_rig"), str(SUPPORT / "image_factory")]
 from image_factory import image  # noqa: E402
-from pull_case import BIN, CONFIGURATION, INFRASTRUCTURE, MIB, SECONDS, ZEROS, PullCase, manifest_of, sha256  # noqa: E402
+from pull_case import BIN, CONFIGURATION, INFRASTRUCTURE, MANIFEST, MIB, SECONDS, ZEROS, PullCase, manifest_of, sha256  # noqa: E402
 from registry_rig import BASIC, PASSWORD, USER  # noqa: E402
 
 
@@ -329,6 +332,50 @@ class Downloads(Noise):
         self.same_as_import(told, image("noise_2"))
         self.assertEqual(self.proxy.seen(self.large["digest"] + "|" + self.small["digest"], since=mark), [])
         self.assertEqual(self.proxy.sent("/blobs/", mark) < 2 * MIB, True)
+
+
+class Memory(PullCase):
+    """What a pull holds in memory does not grow with the image."""
+
+    def large_layout(self, size):
+        """One layer of a file of `size` bytes, not compressed, as OCI layout."""
+        folder = self.root / "large"
+        (folder / "blobs/sha256").mkdir(parents=True)
+
+        def put(parts, media_type):
+            hasher, length = hashlib.sha256(), 0
+            with open(folder / "new", "wb") as out:
+                for part in parts:
+                    hasher.update(part)
+                    length += out.write(part)
+            (folder / "new").rename(folder / "blobs/sha256" / hasher.hexdigest())
+            return {"mediaType": f"application/vnd.oci.image.{media_type}", "digest": f"sha256:{hasher.hexdigest()}", "size": length}
+
+        def document(value, media_type):
+            return put([json.dumps(value).encode()], media_type)
+
+        file = tarfile.TarInfo("noise")
+        file.size = size
+        # Never whole in memory: what a child has used at most counts from before its exec.
+        layer = put(itertools.chain([file.tobuf()], (os.urandom(MIB) for _ in range(size // MIB)), [bytes(10240)]), "layer.v1.tar")
+        config = {"os": "linux", "architecture": "amd64", "config": {}, "rootfs": {"type": "layers", "diff_ids": [layer["digest"]]}}
+        manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "layers": [layer], "config": document(config, "config.v1+json")}
+        described = {**document(manifest, "manifest.v1+json"), "annotations": {"org.opencontainers.image.ref.name": "t"}}
+        (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [described]}))
+        (folder / "oci-layout").write_text(json.dumps({"imageLayoutVersion": "1.0.0"}))
+        return f"{folder}:t"
+
+    def test_a_pull_of_384_mib(self):
+        registry = self.rig.open()
+        self.rig.fill(registry, self.large_layout(384 * MIB), "org/large:1")
+        process = self.host(registry).start("pull", "--quiet", f"{registry.host}/org/large:1")
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        self.assertEqual((process.returncode, process.stderr.read()), (0, ""))
+        process.stdout.close()
+        process.stderr.close()
+        # The window of downloads is 48 MiB, rings and the program come to 40.
+        self.assertLess(used.ru_maxrss, 160 << 10)
 
 
 class Processes(Noise):
