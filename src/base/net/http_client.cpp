@@ -206,7 +206,7 @@ Code code_of(CURLcode code, std::string_view url) {
 
 struct HttpClient::State {
   struct Cleanup {
-    void operator()(CURL* handle) const { curl_easy_cleanup(handle); }
+    void operator()(CURL* easy) const { curl_easy_cleanup(easy); }
   };
   std::unique_ptr<CURL, Cleanup> handle;
 
