@@ -24,16 +24,20 @@ def judge(name, skipped, output):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("junit", nargs="+")
-    complaints, tests, skips = [], 0, 0
+    complaints, tests, skips, failed, not_run = [], 0, 0, 0, 0
     for path in parser.parse_args().junit:
         for case in xml.etree.ElementTree.parse(path).iter("testcase"):
             tests += 1
             skipped = case.get("status") in ("notrun", "disabled") or case.find("skipped") is not None
             output = case.findtext("system-out") or ""
             skips += skipped or bool(REASON.search(output))
+            not_run += skipped
+            failed += not skipped and case.get("status") != "run"
             complaints += judge(case.get("name"), skipped, output)
     if complaints or tests == 0:
         print("\n".join(complaints + [f"check_skips: {tests} tests, {skips} with a skip, {len(complaints)} findings"]))
+    # The last line of scripts/test, for whoever reads only that.
+    print(f"{tests - failed - not_run} passed, {failed} failed, {not_run} skipped")
     sys.exit(1 if complaints or tests == 0 else 0)
 
 
