@@ -2,6 +2,9 @@
 // A backend turns a LaunchSpec into a running microVM and takes it down again. It knows nothing of images, policy or
 // jobs: it gets files, and gives two byte streams.
 //
+// A VM can be saved once its agent is ready, and any number of VMs restored from that: each maps the saved memory
+// copy-on-write, has disks and streams of its own, and goes on where the saved one waited for START.
+//
 // Threads: the caller's io_context; no call blocks it for longer than a fork. Deadlines are absolute.
 #include "src/base/async/asio.h"
 #include "src/base/os/fd.h"
@@ -10,6 +13,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -31,6 +35,15 @@ struct LaunchSpec {
   std::uint64_t memory_mib = 512;
   std::vector<Disk> disks;            // slot 0 first
   std::filesystem::path console_log;  // what the guest's console and the VMM say, capped
+  // The VM is there to be saved: its memory is this file from the start, made by the backend. Its disks must have the
+  // sizes of those that restored VMs get.
+  std::optional<std::filesystem::path> memory_to_save;
+};
+
+// What a saved VM is made of. Both files belong to the caller.
+struct SnapshotFiles {
+  std::filesystem::path memory;  // sparse, as long as the guest's memory
+  std::filesystem::path state;   // devices and vCPUs
 };
 
 // A running VM. The destructor kills it and waits for its end.
@@ -41,6 +54,12 @@ class Vm {
   virtual channel::StreamSocket take_control() = 0;
   virtual channel::StreamSocket take_network() = 0;
   virtual pid_t pid() const = 0;
+  // Of a VM with memory_to_save, after READY: stops it and writes `state`; the memory is complete then. The VM is good
+  // for nothing more. unavailable: the VMM refuses or ended; timeout at the deadline.
+  virtual base::Awaitable<base::Result<void>> save(std::filesystem::path state, base::Deadline deadline) = 0;
+  // Of a restored VM, which stands still until then. Returns when it runs. unavailable: the snapshot does not fit;
+  // timeout.
+  virtual base::Awaitable<base::Result<void>> resume(base::Deadline deadline) = 0;
   // Completes when the VMM process has ended.
   virtual base::Awaitable<base::ExitStatus> wait_exit() = 0;
   virtual void kill() = 0;
@@ -63,6 +82,12 @@ class Backend {
   // Returns as soon as the VMM runs; its guest is not up yet. Nothing is left behind on failure.
   // vmm_unavailable names the program or permission that is missing.
   virtual base::Result<std::unique_ptr<Vm>> launch(LaunchSpec spec) = 0;
+  // As launch(), but the VM is the one that `files` were saved of, with the disks, console and streams of `spec`: it
+  // stands still until resume(), and expects START, having said READY before. Files that do not fit show there.
+  virtual base::Result<std::unique_ptr<Vm>> restore(LaunchSpec spec, const SnapshotFiles& files) = 0;
+  // All that decides whether a snapshot fits a spec, but for what its disks hold: VMM build, accelerator, processor,
+  // kernel, initramfs, sizes, devices. Equal texts: it fits. A few system calls.
+  virtual base::Result<std::string> snapshot_identity(const LaunchSpec& spec) const = 0;
 };
 
 }  // namespace cleanroom::backends

@@ -32,6 +32,35 @@ constexpr const char* kKernelCommandLine =
     "console=ttyS0 quiet loglevel=2 reboot=t panic=-1 8250.nr_uarts=1 random.trust_cpu=on";
 constexpr const char* kTcgClock = " tsc_early_khz={} tsc=reliable";
 
+// In an option's value a comma is written twice.
+std::string escaped(const std::string& value) {
+  std::string text;
+  for (const char c : value)
+    text.append(c == ',' ? 2 : 1, c);
+  return text;
+}
+
+// The kernel is in a saved machine's memory already: loading it again would only cost time and memory.
+void append_kernel(Arguments& into, const QemuMachine& machine) {
+  if (machine.snapshot && machine.snapshot->use == QemuSnapshot::Use::restore) return;
+  std::string command_line = kKernelCommandLine;
+  if (machine.accelerator == Accelerator::tcg) command_line += fmt::format(kTcgClock, machine.tick_khz);
+  append(into, {"-kernel", machine.kernel.native(), "-initrd", machine.initramfs.native(), "-append", command_line});
+}
+
+// share=on: what the guest writes is in the file; off: it stays this machine's own. A restored machine waits for its
+// state (-incoming), then for the monitor's `cont` (-S).
+void append_snapshot(Arguments& into, const QemuMachine& machine, const ChildFds& fds) {
+  if (!machine.snapshot) return;
+  const bool restore = machine.snapshot->use == QemuSnapshot::Use::restore;
+  append(into,
+         {"-object",
+          fmt::format("memory-backend-file,id=memory,size={}M,mem-path={},share={},merge=off,dump=off",
+                      machine.memory_mib, escaped(machine.snapshot->memory.native()), restore ? "off" : "on"),
+          "-chardev", fmt::format("socket,id=monitor,fd={}", fds.monitor), "-mon", "chardev=monitor,mode=control"});
+  if (restore) append(into, {"-S", "-incoming", "defer"});
+}
+
 }  // namespace
 
 std::vector<std::string> qemu_arguments(const QemuMachine& machine, const ChildFds& fds) {
@@ -47,7 +76,8 @@ std::vector<std::string> qemu_arguments(const QemuMachine& machine, const ChildF
       "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
       // acpi=on: a distribution's kernel finds the virtio-mmio devices only there.
       "-M",
-      "microvm,acpi=on,rtc=on,usb=off,pcie=off,mem-merge=off,dump-guest-core=off",
+      std::string("microvm,acpi=on,rtc=on,usb=off,pcie=off,mem-merge=off,dump-guest-core=off") +
+          (machine.snapshot ? ",memory-backend=memory" : ""),
       "-accel",
       kvm ? "kvm" : "tcg,thread=multi",
       "-cpu",
@@ -56,12 +86,6 @@ std::vector<std::string> qemu_arguments(const QemuMachine& machine, const ChildF
       std::to_string(machine.vcpus),
       "-m",
       fmt::format("{}M", machine.memory_mib),
-      "-kernel",
-      machine.kernel.native(),
-      "-initrd",
-      machine.initramfs.native(),
-      "-append",
-      std::string(kKernelCommandLine) + (kvm ? "" : fmt::format(kTcgClock, machine.tick_khz)),
       "-chardev",
       fmt::format("socket,id=console,fd={}", fds.console),
       "-serial",
@@ -73,6 +97,8 @@ std::vector<std::string> qemu_arguments(const QemuMachine& machine, const ChildF
       "-device",
       "virtio-serial-device,max_ports=4",
   };
+  append_kernel(arguments, machine);
+  append_snapshot(arguments, machine, fds);
   append_port(arguments, "control", fds.control, channel::kControlPortName);
   append_port(arguments, "network", fds.network, channel::kNetworkPortName);
   for (std::size_t slot = 0; slot < machine.disks_read_only.size(); ++slot) {

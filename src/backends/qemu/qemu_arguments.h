@@ -1,10 +1,12 @@
 #pragma once
 // The QEMU command line, as a pure function. What is not in it does not exist in the VM: no network device, no shared
-// filesystem, no USB, no display, no monitor, no PCI. QEMU's own sandbox forbids it to start programs or gain rights.
-// QEMU options: https://www.qemu.org/docs/master/system/invocation.html, microvm: system/i386/microvm.html
+// filesystem, no USB, no display, no PCI, and no monitor but a template's. QEMU's own sandbox forbids it to start
+// programs or gain rights. QEMU options: https://www.qemu.org/docs/master/system/invocation.html, microvm:
+// system/i386/microvm.html
 #include "src/backends/backend.h"
 
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,7 +17,17 @@ struct ChildFds {
   int control = 3;
   int network = 4;
   int console = 5;
+  int monitor = 6;
+  int state = 7;  // of a saved machine
   int first_disk = 10;
+};
+
+// The machine's memory is a file: shared with it, so that the machine can be saved, or mapped copy-on-write, so that it
+// can be restored. Such a machine has a monitor (QMP), on a descriptor of its own.
+struct QemuSnapshot {
+  enum class Use { save, restore };
+  Use use = Use::save;
+  std::filesystem::path memory;
 };
 
 struct QemuMachine {
@@ -27,6 +39,7 @@ struct QemuMachine {
   std::uint64_t memory_mib = 512;
   std::vector<bool> disks_read_only;   // slot 0 first
   std::uint64_t tick_khz = 1'000'000;  // of the guest's TSC under TCG (host_ticks.h)
+  std::optional<QemuSnapshot> snapshot;
 };
 
 std::vector<std::string> qemu_arguments(const QemuMachine& machine, const ChildFds& fds);

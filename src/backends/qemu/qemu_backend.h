@@ -3,6 +3,7 @@
 // boundary.
 #include "src/backends/backend.h"
 #include "src/backends/qemu/host_ticks.h"
+#include "src/backends/qemu/qemu_arguments.h"
 
 #include <filesystem>
 #include <optional>
@@ -22,9 +23,14 @@ class QemuBackend final : public Backend {
 
   const Capabilities& capabilities() const override { return capabilities_; }
   base::Result<std::unique_ptr<Vm>> launch(LaunchSpec spec) override;
+  base::Result<std::unique_ptr<Vm>> restore(LaunchSpec spec, const SnapshotFiles& files) override;
+  base::Result<std::string> snapshot_identity(const LaunchSpec& spec) const override;
 
  private:
   QemuBackend(base::asio::any_io_executor executor, std::filesystem::path binary, Capabilities capabilities);
+  QemuMachine machine_of(const LaunchSpec& spec) const;
+  // `state`: what a machine that is to be restored reads.
+  base::Result<std::unique_ptr<Vm>> start(LaunchSpec spec, const QemuMachine& machine, base::Fd state);
   base::asio::any_io_executor executor_;
   std::filesystem::path binary_;
   Capabilities capabilities_;

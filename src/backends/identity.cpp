@@ -1,0 +1,55 @@
+#include "src/backends/identity.h"
+
+#include "src/base/os/io.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <array>
+
+namespace cleanroom::backends {
+
+using base::Result;
+
+namespace {
+
+// Of the lines of /proc/cpuinfo, those that stay the same from one look to the next.
+constexpr std::array<std::string_view, 7> kStable = {"vendor_id", "cpu family", "model", "model name",
+                                                     "stepping",  "microcode",  "flags"};
+constexpr std::size_t kFirstProcessor = 16 * 1024;  // far more than one takes
+
+bool is_stable(std::string_view line) {
+  const auto name = line.substr(0, line.find_first_of("\t:"));
+  for (const auto known : kStable) {
+    if (name == known) return true;
+  }
+  return false;
+}
+
+}  // namespace
+
+Result<std::string> file_identity(const std::filesystem::path& file) {
+  struct stat status {};
+  if (::stat(file.c_str(), &status) != 0) return base::fail(base::errno_error("look at", file.native()));
+  return fmt::format("{} {:x} {} {} {}.{} {}.{}", file.native(), status.st_dev, status.st_ino, status.st_size,
+                     status.st_mtim.tv_sec, status.st_mtim.tv_nsec, status.st_ctim.tv_sec, status.st_ctim.tv_nsec);
+}
+
+Result<std::string> processor_identity() {
+  CR_ASSIGN(const auto file, base::open_file("/proc/cpuinfo", O_RDONLY));
+  std::string text(kFirstProcessor, '\0');
+  // One read gives whole processors, the first one first; the others would only take time.
+  CR_ASSIGN(const auto size, base::read_some(file, std::as_writable_bytes(std::span(text))));
+  text.resize(size);
+  std::string identity;
+  std::string_view rest = std::string_view(text).substr(0, text.find("\n\n"));
+  while (!rest.empty()) {
+    const auto end = rest.find('\n');
+    const auto line = rest.substr(0, end);
+    rest = end == std::string_view::npos ? std::string_view{} : rest.substr(end + 1);
+    if (is_stable(line)) identity.append(line).append("\n");
+  }
+  return identity;
+}
+
+}  // namespace cleanroom::backends

@@ -1,0 +1,16 @@
+#pragma once
+// Texts that change whenever a thing does: what snapshots are keyed by.
+#include "src/base/os/result.h"
+
+#include <filesystem>
+#include <string>
+
+namespace cleanroom::backends {
+
+// Path, device, inode, size and times of a file, without reading it. An error when there is none.
+base::Result<std::string> file_identity(const std::filesystem::path& file);
+// Model, stepping, microcode and features of this host's first processor, from /proc/cpuinfo: one that differs may lack
+// what a running guest has found before.
+base::Result<std::string> processor_identity();
+
+}  // namespace cleanroom::backends
