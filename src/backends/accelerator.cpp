@@ -1,5 +1,6 @@
 #include "src/backends/accelerator.h"
 
+#include "src/backends/identity.h"
 #include "src/base/os/atomic_file.h"
 #include "src/base/os/io.h"
 #include "src/base/os/process.h"
@@ -53,6 +54,11 @@ KvmProbe probe_kvm(const std::filesystem::path& qemu, const std::filesystem::pat
   if (::stat(kDevice, &device) != 0) return {false, "there is no /dev/kvm"};
   if (::access(kDevice, R_OK | W_OK) != 0) {
     return {false, fmt::format("/dev/kvm: {} (is this user in the kvm group?)", std::strerror(errno))};
+  }
+  // Without them /dev/kvm is no hardware isolation, and an ordinary kernel does not get far on it (kvm_pvm).
+  const auto processor = processor_identity();
+  if (!processor || !has_virtualisation(*processor)) {
+    return {false, "/dev/kvm is not backed by hardware: the processor shows neither VT-x nor AMD-V"};
   }
   const std::string key = cache_directory.empty() ? std::string{} : key_of(qemu, device);
   if (!key.empty()) {

@@ -1,5 +1,6 @@
 #pragma once
-// Does KVM work here? /dev/kvm may be there and useless: no permission, or a nested host whose KVM cannot run a guest.
+// Does KVM work here? /dev/kvm may be there and useless: no permission, no hardware behind it (kvm_pvm, which runs only
+// kernels made for it), or a nested host whose KVM cannot run a guest.
 // So the answer is tried, by letting QEMU make a paused KVM machine; the result is kept for this boot of the host and
 // this QEMU.
 #include "src/base/os/result.h"

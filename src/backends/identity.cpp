@@ -52,4 +52,13 @@ Result<std::string> processor_identity() {
   return identity;
 }
 
+bool has_virtualisation(std::string_view processor_identity) {
+  const auto begin = processor_identity.find("\nflags");
+  if (begin == std::string_view::npos) return false;
+  const auto line = processor_identity.substr(begin + 1, processor_identity.find('\n', begin + 1) - begin - 1);
+  std::string words(line);
+  words += ' ';
+  return words.find(" vmx ") != std::string::npos || words.find(" svm ") != std::string::npos;
+}
+
 }  // namespace cleanroom::backends

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <string>
+#include <string_view>
 
 namespace cleanroom::backends {
 
@@ -12,5 +13,8 @@ base::Result<std::string> file_identity(const std::filesystem::path& file);
 // Model, stepping, microcode and features of this host's first processor, from /proc/cpuinfo: one that differs may lack
 // what a running guest has found before.
 base::Result<std::string> processor_identity();
+
+// Whether a processor of that identity shows VT-x or AMD-V.
+bool has_virtualisation(std::string_view processor_identity);
 
 }  // namespace cleanroom::backends

@@ -331,7 +331,10 @@ Result<Ext4Writer> Ext4Writer::create(base::Fd file, Ext4Options options) {
   if (options.label.size() > 16)
     return fail(Code::invalid_input, fmt::format("the label '{}' is longer than 16 bytes", options.label));
   CR_ASSIGN(const FrontPlan front, plan_front(options));
-  if (::ftruncate(file.get(), 0) != 0) return fail(base::errno_error("empty", "the image file"));
+  // A file that only has its length keeps it: a VMM may know it by that already.
+  struct stat status {};
+  if (::fstat(file.get(), &status) != 0 || (status.st_blocks != 0 && ::ftruncate(file.get(), 0) != 0))
+    return fail(base::errno_error("empty", "the image file"));
   return Ext4Writer(std::make_unique<State>(BlockFile(std::move(file), front.first_data_block, front.block_limit),
                                             std::move(options)));
 }

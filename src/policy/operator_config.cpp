@@ -117,6 +117,14 @@ ImagesConfig decode_images(const JsonView& view) {
   return images;
 }
 
+TemplatesConfig decode_templates(const JsonView& view) {
+  TemplatesConfig templates;
+  templates.enable = view["enable"].boolean(templates.enable);
+  templates.max_gib = view["max_gib"].integer<std::uint64_t>().value_or(templates.max_gib);
+  templates.unused_days = view["unused_days"].integer<std::uint32_t>().value_or(templates.unused_days);
+  return templates;
+}
+
 }  // namespace
 
 const RegistryConfig* OperatorConfig::registry(std::string_view host) const {
@@ -146,6 +154,7 @@ base::Result<OperatorConfig> load_operator_config(const OperatorPaths& paths, ba
                        .directory = absolute_path(mirror["directory"], file->document, report)};
   config.registries = RegistriesDecoder(file->document, report).decode(root["registries"]);
   config.images = decode_images(root["images"]);
+  config.templates = decode_templates(root["templates"]);
   if (report.has_errors()) return base::fail(operator_file_error(file->path, report));
   return config;
 }

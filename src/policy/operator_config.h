@@ -75,6 +75,13 @@ struct ImagesConfig {
   std::optional<bool> docker_config;         // whether Docker's files may have logins; nullopt: outside Buildkite only
 };
 
+// Saved VMs that later runs are restored from.
+struct TemplatesConfig {
+  bool enable = true;
+  std::uint64_t max_gib = 8;  // on the disk; the least recently used go first
+  std::uint32_t unused_days = 14;
+};
+
 struct OperatorConfig {
   std::optional<std::filesystem::path> file;  // nullopt: no file, all defaults
   std::string default_backend = "auto";       // auto | qemu
@@ -87,6 +94,7 @@ struct OperatorConfig {
   GitMirrorConfig git_mirror;
   std::vector<RegistryConfig> registries;  // in the order of the file; no host twice
   ImagesConfig images;
+  TemplatesConfig templates;
 
   const RegistryConfig* registry(std::string_view host) const;  // null: it has no entry
 };

@@ -164,9 +164,34 @@ base::Schema make_image_rows() {
   };
 }
 
+base::Schema make_template_rows() {
+  return {
+      {.path = "templates",
+       .type = SchemaType::mapping,
+       .default_json = "{}",
+       .doc = "Saved VMs that later runs are restored from"},
+      {.path = "templates.enable",
+       .type = SchemaType::boolean,
+       .default_json = "true",
+       .doc = "Whether VMs are saved, and restored"},
+      {.path = "templates.max_gib",
+       .type = SchemaType::integer,
+       .default_json = "8",
+       .doc = "Size of all on the disk; those not used for longest go first",
+       .minimum = 1,
+       .maximum = 16 * 1024},
+      {.path = "templates.unused_days",
+       .type = SchemaType::integer,
+       .default_json = "14",
+       .doc = "Those not used for longer go",
+       .minimum = 1,
+       .maximum = 3650},
+  };
+}
+
 base::Schema make_config_rows() {
   auto rows = make_main_rows();
-  for (auto* make : {make_gateway_rows, make_registry_rows, make_image_rows}) {
+  for (auto* make : {make_gateway_rows, make_registry_rows, make_image_rows, make_template_rows}) {
     auto more = make();
     std::move(more.begin(), more.end(), std::back_inserter(rows));
   }

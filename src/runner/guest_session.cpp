@@ -28,18 +28,27 @@ Headers request_headers(std::string method, std::string target) {
   return {{":method", std::move(method)}, {":scheme", "http"}, {":authority", "guest"}, {":path", std::move(target)}};
 }
 
-Awaitable<Result<void>> exchange_records(channel::StreamSocket& socket, channel::StartRecord start) {
+Awaitable<Result<void>> read_ready(channel::StreamSocket& socket) {
   std::array<std::byte, channel::kReadySize> ready{};
-  auto [read_ec, read_size] = co_await asio::async_read(socket, asio::buffer(ready), kTuple);
-  if (read_ec) {
+  auto [ec, size] = co_await asio::async_read(socket, asio::buffer(ready), kTuple);
+  if (ec) {
     co_return base::fail(Code::guest_failure, "launch_failed",
                          "cannot start the VM: it ended before its agent was ready");
   }
   CR_CO_TRY(channel::decode_ready(ready));
-  const auto bytes = channel::encode(start);
-  auto [write_ec, written] = co_await asio::async_write(socket, asio::buffer(bytes), kTuple);
-  if (write_ec) co_return base::fail(Code::guest_failure, "launch_failed", "cannot start the VM: it ended at START");
   co_return Result<void>{};
+}
+
+Awaitable<Result<void>> send_start(channel::StreamSocket& socket, channel::StartRecord start) {
+  const auto bytes = channel::encode(start);
+  auto [ec, size] = co_await asio::async_write(socket, asio::buffer(bytes), kTuple);
+  if (ec) co_return base::fail(Code::guest_failure, "launch_failed", "cannot start the VM: it ended at START");
+  co_return Result<void>{};
+}
+
+base::Failure launch_failure(base::Error error) {
+  if (error.code == Code::timeout) error.reason = "launch_timeout";
+  return base::fail(std::move(error));
 }
 
 // An answer other than 2xx, with the guest's one line of text.
@@ -88,16 +97,17 @@ GuestSession::~GuestSession() {
   connection_->close();
 }
 
-Awaitable<Result<std::unique_ptr<GuestSession>>> GuestSession::start(backends::Vm& vm, channel::StartRecord start,
+Awaitable<Result<void>> await_ready(channel::StreamSocket& control, base::Deadline deadline) {
+  auto ready = co_await base::with_deadline<void>(deadline, "start the VM", read_ready(control));
+  if (!ready) co_return launch_failure(std::move(ready).error());
+  co_return Result<void>{};
+}
+
+Awaitable<Result<std::unique_ptr<GuestSession>>> GuestSession::start(channel::StreamSocket socket,
+                                                                     channel::StartRecord start,
                                                                      base::Deadline deadline) {
-  auto socket = vm.take_control();
-  auto exchanged =
-      co_await base::with_deadline<void>(deadline, "start the VM", exchange_records(socket, std::move(start)));
-  if (!exchanged) {
-    base::Error error = std::move(exchanged).error();
-    if (error.code == Code::timeout) error.reason = "launch_timeout";
-    co_return base::fail(std::move(error));
-  }
+  auto sent = co_await base::with_deadline<void>(deadline, "start the VM", send_start(socket, std::move(start)));
+  if (!sent) co_return launch_failure(std::move(sent).error());
   auto connection = channel::H2Connection::create(std::move(socket), channel::Role::client, channel::kControlLimits);
   asio::co_spawn(co_await asio::this_coro::executor, connection->run(), asio::detached);
   std::unique_ptr<GuestSession> session(new GuestSession(std::move(connection)));

@@ -2,7 +2,8 @@
 // GuestSession: the host's side of the control channel of one VM, from READY to power-off. Everything the guest says is
 // a claim: it can end this job in failure and nothing else.
 //
-//   start():  READY <- guest, START -> guest, then HTTP/2 (src/channel/handshake.h, messages.h)
+//   await_ready():  READY <- guest; of a restored VM long ago
+//   start():        START -> guest, then HTTP/2 (src/channel/handshake.h, messages.h)
 //   exec():   one command; output is passed on as it comes, and waits while the sink does
 //   fetch_files(): a tar of what the patterns match, as raw bytes
 #include "src/backends/backend.h"
@@ -24,10 +25,14 @@ class JobOutputSink {
   virtual base::Awaitable<base::Result<void>> write(channel::FrameType stream, std::span<const std::byte> bytes) = 0;
 };
 
+// READY on a VM's control stream. launch_timeout: it does not come in time. launch_failed: the VM ended first.
+// protocol_error.
+base::Awaitable<base::Result<void>> await_ready(channel::StreamSocket& control, base::Deadline deadline);
+
 class GuestSession {
  public:
-  // launch_timeout: no READY or no answer in time. launch_failed: the VM ended first. protocol_error.
-  static base::Awaitable<base::Result<std::unique_ptr<GuestSession>>> start(backends::Vm& vm,
+  // Of a VM that has said READY: sends START and waits until the agent answers. Errors as of await_ready().
+  static base::Awaitable<base::Result<std::unique_ptr<GuestSession>>> start(channel::StreamSocket control,
                                                                             channel::StartRecord start,
                                                                             base::Deadline deadline);
   ~GuestSession();

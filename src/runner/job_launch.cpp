@@ -1,11 +1,9 @@
-// From disks and kernel to a guest that takes commands.
-#include "src/base/os/io.h"
+// From an image and a kernel to a guest that takes commands.
 #include "src/base/os/random.h"
 #include "src/base/os/secret_io.h"
 #include "src/runner/job_run.h"
 
 #include <boost/asio/experimental/awaitable_operators.hpp>
-#include <fcntl.h>
 
 #include <algorithm>
 
@@ -45,24 +43,6 @@ channel::GuestNetwork guest_network(const policy::NetworkRules& rules, bool has_
 
 }  // namespace
 
-Result<backends::LaunchSpec> JobRun::launch_spec() const {
-  backends::LaunchSpec spec{.kernel = kernel_.image,
-                            .initramfs = initramfs_,
-                            .vcpus = admission_->vcpus,
-                            .memory_mib = admission_->memory_mib,
-                            .disks = {},
-                            .console_log = directory_->path() / "console.log"};
-  const auto add = [&spec](const std::filesystem::path& path, int flags) -> Result<void> {
-    CR_ASSIGN(auto file, base::open_file(path, flags));
-    spec.disks.push_back({std::move(file), flags == O_RDONLY});
-    return {};
-  };
-  CR_TRY(add(image_->rootfs, O_RDONLY));
-  CR_TRY(add(directory_->work() / "scratch.ext4", O_RDWR));
-  CR_TRY(add(directory_->work() / "workspace.ext4", O_RDWR));
-  return spec;
-}
-
 channel::StartRecord JobRun::start_record() const {
   channel::StartRecord start;
   base::fill_random(start.nonce);
@@ -78,32 +58,31 @@ channel::StartRecord JobRun::start_record() const {
 }
 
 Awaitable<Result<void>> JobRun::launch_phase() {
-  CR_CO_ASSIGN(auto spec, launch_spec());
-  const auto deadline = base::deadline_in(admission_->launch_timeout);
   machine_ = std::make_unique<Machine>(context_.get_executor());
   CR_CO_ASSIGN(machine_->audit, egress::AuditLog::open(directory_->path() / "audit.jsonl", record_.run_id));
   if (audit_sink_) machine_->audit->copy_to(*audit_sink_);
   CR_CO_TRY(prepare_gateway());
-  CR_CO_ASSIGN(machine_->vm, backend_->launch(std::move(spec)));
-  record_.timer.finish("vmm");
-  CR_CO_TRY(co_await await_guest(deadline));
+  CR_CO_TRY(co_await start_machine());
   serve_egress();
-  record_.timer.finish("boot");
   co_return Result<void>{};
 }
 
-Awaitable<Result<void>> JobRun::await_guest(base::Deadline deadline) {
-  auto started = GuestSession::start(*machine_->vm, start_record(), deadline);
+base::Error JobRun::with_console(base::Error error) const {
+  const auto tail = machine_->vm ? machine_->vm->console_tail(kConsoleTailShown) : std::string{};
+  if (!tail.empty()) error.message += "\nits console ends with:\n" + tail;
+  return error;
+}
+
+Awaitable<Result<void>> JobRun::await_agent() {
+  const auto deadline = base::deadline_in(admission_->launch_timeout);
+  auto started = GuestSession::start(std::move(*machine_->control), start_record(), deadline);
+  machine_->control.reset();
   auto first = co_await (std::move(started) || cancellation_.wait_requested());
   if (first.index() == 1) co_return base::fail(Code::cancelled, "cancelled", "cancelled while the VM started");
   auto session = std::move(std::get<0>(first));
-  if (!session) {
-    base::Error error = std::move(session).error();
-    const auto tail = machine_->vm->console_tail(kConsoleTailShown);
-    if (!tail.empty()) error.message += "\nits console ends with:\n" + tail;
-    co_return base::fail(std::move(error));
-  }
+  if (!session) co_return base::fail(with_console(std::move(session).error()));
   machine_->session = std::move(*session);
+  record_.timer.finish("start");
   co_return Result<void>{};
 }
 

@@ -61,6 +61,7 @@ Awaitable<int> JobRun::run() {
   }
   if (auto outcome = co_await guarded_phases(); !outcome) record_failure(outcome.error());
   co_await teardown_phase();
+  co_await end_publication();
   co_await end_audit_sink();
   co_await write_recording();
   write_record();

@@ -3,13 +3,15 @@
 // by its owner, in reverse, whatever ends the run:
 //
 //   admit     job_prepare.cpp   operator files, policy, ceiling                                 -> refused (78)
-//   prepare   job_prepare.cpp   image and checkout to ext4, scratch disk, kernel, initramfs     -> infrastructure (125)
-//   launch    job_launch.cpp    VMM, READY, START, egress                                       -> infrastructure (125)
+//   prepare   job_prepare.cpp   kernel, initramfs, image                                        -> infrastructure (125)
+//   launch    job_launch.cpp    audit log, gateway; START, egress                               -> infrastructure (125)
+//             job_machine.cpp   a VM that waits for START: restored from a template, or cold; its disks meanwhile
 //   command   job_command.cpp   the job; time limit and cancellation                            -> its status, 124,
 //   128+n outputs   job_outputs.cpp   what the patterns match comes back; also after a failure teardown  job_run.cpp
 //   guest off, VMM gone, work directory gone, run.json written
 #include "src/backends/backend.h"
 #include "src/backends/guest_kernel.h"
+#include "src/backends/template_store.h"
 #include "src/base/async/run_blocking.h"
 #include "src/egress/audit_sink.h"
 #include "src/egress/egress_server.h"
@@ -29,6 +31,13 @@
 #include <stop_token>
 
 namespace cleanroom::runner {
+
+// The files behind the VM's disks, in the order of its slots.
+struct JobDisks {
+  base::Fd rootfs;  // read-only, shared by all VMs of the image
+  base::Fd scratch;
+  base::Fd workspace;
+};
 
 class JobRun {
  public:
@@ -54,10 +63,17 @@ class JobRun {
     std::unique_ptr<egress::AuditLog> audit;
     std::unique_ptr<JobGateway> gateway;  // null: the policy gives it nothing to serve
     std::unique_ptr<backends::Vm> vm;
+    std::optional<channel::StreamSocket> control;  // until there is a session
     std::unique_ptr<egress::EgressServer> egress;
     std::unique_ptr<GuestSession> session;
   };
   struct CommandEnd;
+  // A template that is being published, on the pool, while the job runs.
+  struct Publication {
+    explicit Publication(const base::asio::any_io_executor& executor) : changed(executor) {}
+    base::Event changed;
+    bool over = false;
+  };
 
   base::Awaitable<base::Result<void>> guarded_phases();
   base::Awaitable<base::Result<void>> run_phases();
@@ -68,12 +84,26 @@ class JobRun {
   base::Awaitable<base::Result<void>> prepare_phase();
   base::Awaitable<base::Result<void>> prepare_image();
   std::function<void(std::string)> line_from_anywhere();
-  base::Awaitable<base::Result<void>> prepare_disks();
+  base::Result<void> create_disk_files();
+  base::Awaitable<base::Result<void>> fill_disks();
   base::Awaitable<void> abandon_limit();
   base::Awaitable<base::Result<void>> launch_phase();
   base::Result<backends::LaunchSpec> launch_spec() const;
+  base::Awaitable<base::Result<void>> start_machine();
+  base::Awaitable<base::Result<void>> bring_up();
+  base::Awaitable<base::Result<void>> boot_cold();
+  base::Result<void> load_machine(const backends::SnapshotFiles& files);
+  base::Awaitable<base::Result<void>> resume_machine(std::string template_key, base::Deadline begun);
+  base::Awaitable<base::Result<void>> restore_found(backends::Template found);
+  base::Awaitable<base::Result<void>> make_template(backends::TemplateBuild build);
+  base::Awaitable<base::Result<void>> save_blank_machine(backends::SnapshotFiles files);
+  base::Awaitable<base::Result<void>> uncancelled(base::Awaitable<base::Result<void>> step);
+  void publish_template(backends::TemplateBuild build);
+  base::Awaitable<void> end_publication();
+  void note_no_template(std::string_view what, const base::Error& error);
   channel::StartRecord start_record() const;
-  base::Awaitable<base::Result<void>> await_guest(base::Deadline deadline);
+  base::Awaitable<base::Result<void>> await_agent();
+  base::Error with_console(base::Error error) const;
   base::Result<void> prepare_gateway();
   void serve_egress();
   base::Awaitable<void> end_egress();
@@ -110,6 +140,9 @@ class JobRun {
   std::filesystem::path initramfs_;
   std::stop_source stop_;
   std::shared_ptr<egress::AuditSink> audit_sink_;  // outlives the audit log in machine_
+  std::shared_ptr<JobDisks> disks_;
+  std::optional<backends::TemplateStore> templates_;
+  std::shared_ptr<Publication> publication_;
   std::unique_ptr<Machine> machine_;
   RefusedRepositories refused_repositories_;
   std::vector<std::string> refusal_advice_;  // closing lines

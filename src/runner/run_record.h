@@ -25,6 +25,8 @@ class StepTimer {
   };
   // Since the last call, or construction.
   void finish(std::string name);
+  // What passes from here on counts for the next step alone: the time until now stands in a record() of its own.
+  void skip() { last_ = base::SteadyClock::now(); }
   void record(std::string name, double milliseconds) { steps_.push_back({std::move(name), milliseconds}); }
   const std::vector<Step>& steps() const { return steps_; }
   double total_ms() const;
@@ -54,6 +56,8 @@ struct RunRecord {
   std::string accelerator;
   bool hardware_isolation = false;
   std::string kernel_version;
+  std::string template_key;    // of the template that the VM was restored from; empty: it was booted
+  bool template_made = false;  // by this run
   std::uint32_t vcpus = 0;
   std::uint64_t memory_mib = 0;
   std::map<std::string, std::string> metadata;

@@ -8,6 +8,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 namespace cleanroom::backends::qemu {
 
@@ -26,6 +27,14 @@ Result<std::uint64_t> file_size(const base::Fd& file) {
   struct stat status {};
   if (::fstat(file.get(), &status) != 0) return base::fail(base::errno_error("look at", "a disk"));
   return static_cast<std::uint64_t>(status.st_size);
+}
+
+// QEMU would make the file for others to read.
+Result<void> create_memory(const std::filesystem::path& path, std::uint64_t mib) {
+  CR_ASSIGN(const auto file, base::open_file(path, O_RDWR | O_CREAT | O_EXCL, 0600));
+  if (::ftruncate(file.get(), static_cast<off_t>(mib << 20)) != 0)
+    return base::fail(base::errno_error("size", path.native()));
+  return {};
 }
 
 }  // namespace
@@ -105,7 +114,10 @@ Result<std::unique_ptr<Vm>> QemuBackend::start(LaunchSpec spec, const QemuMachin
 
 Result<std::unique_ptr<Vm>> QemuBackend::launch(LaunchSpec spec) {
   auto machine = machine_of(spec);
-  if (spec.memory_to_save) machine.snapshot = QemuSnapshot{QemuSnapshot::Use::save, *spec.memory_to_save};
+  if (spec.memory_to_save) {
+    machine.snapshot = QemuSnapshot{QemuSnapshot::Use::save, *spec.memory_to_save};
+    CR_TRY(create_memory(*spec.memory_to_save, spec.memory_mib));
+  }
   return start(std::move(spec), machine, {});
 }
 
