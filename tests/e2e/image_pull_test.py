@@ -61,6 +61,13 @@ class Registries(PullCase):
         listed = [subprocess.run([BIN / "image_list", one["rootfs"]], capture_output=True, timeout=SECONDS, check=True).stdout for one in (told, other)]
         self.assertGreater(len(listed[0]), 100_000)
         self.assertEqual(listed[0], listed[1])
+        several = self.rig.fill(registry, image("index"), "org/list:1", False, "--all", "--format", "v2s2")
+        self.assertEqual(self.rig.manifest(registry, "org/list:1")[1], "application/vnd.docker.distribution.manifest.list.v2+json")
+        told = self.pull(self.host(registry), f"{registry.host}/org/list:1")
+        self.assertEqual(told["reference"], f"{registry.host}/org/list@{several}")
+        listed = subprocess.run([BIN / "image_list", told["rootfs"]], capture_output=True, timeout=SECONDS, check=True, text=True).stdout
+        [platform] = [one for one in map(json.loads, listed.splitlines()) if bytes.fromhex(one["path"]) == b"platform"]
+        self.assertEqual(platform["sha256"], hashlib.sha256(b"amd64").hexdigest())
 
     def test_gzip_zstd_and_plain_layers_and_many(self):
         registry = self.rig.open()
@@ -132,6 +139,33 @@ class Logins(PullCase):
         mark = proxy.mark()
         self.refused(host, reference, ("image_access_denied", "secret_scope_violation"))
         self.assertEqual({one["headers"].get("authorization") for one in proxy.seen(since=mark)}, {None})
+
+    def test_a_credential_helper(self):
+        """Docker's programs for credentials: which one config.json names, and what it is asked."""
+        registry = self.rig.basic()
+        self.rig.fill(registry, image("busybox"), "org/busybox:1", True)
+        proxy = self.rig.proxy(registry)
+        reference = f"{proxy.host}/org/busybox:1"
+        programs = self.root / "programs"
+        programs.mkdir()
+        asked = programs / "asked"
+        for name, secret in (("good", PASSWORD), ("bad", "wrong")):
+            helper = programs / f"docker-credential-{name}"
+            answer = json.dumps({"ServerURL": proxy.host, "Username": USER, "Secret": secret})
+            helper.write_text(f"#!/bin/sh\necho \"{name} $* $(cat)\" >>'{asked}'\necho '{answer}'\n")
+            helper.chmod(0o755)
+        for config, reason in (({"credHelpers": {proxy.host: "good"}}, None), ({"credsStore": "good"}, None), ({"credsStore": "bad", "credHelpers": {proxy.host: "good"}}, None),
+                               ({"credHelpers": {proxy.host: "bad"}}, "image_access_denied"), ({"credHelpers": {proxy.host: "missing"}}, "credential_unavailable")):
+            with self.subTest(config):
+                host = self.host(proxy)
+                host.environment["PATH"] = f"{programs}:{host.environment['PATH']}"
+                (host.folder / "docker/config.json").write_text(json.dumps(config))
+                asked.write_text("")
+                if reason:
+                    self.refused(host, reference, reason)
+                else:
+                    self.same_as_import(self.pull(host, reference), image("busybox"))
+                    self.assertEqual(asked.read_text(), f"good get {proxy.host}\n")
 
     def test_token(self):
         for options in ({"algorithm": "ES256"}, {"algorithm": "RS256", "field": "access_token"}):
@@ -381,17 +415,17 @@ class Memory(PullCase):
 class Processes(Noise):
     """Several pulls at once, pulls that are killed, and what people see of one."""
 
-    def test_two_at_once_download_once(self):
+    def test_FLT_13_fifty_at_once_download_once(self):
         rule = self.proxy.fault("stall", match=self.large["digest"], after=MIB, times=1)
         host = self.host(self.proxy)
         first = host.start("pull", self.reference)
         self.assertTrue(rule.reached.wait(SECONDS))
         mark = self.proxy.mark()
-        second = host.start("pull", self.reference)
-        self.assertTrue(self.proxy.await_seen("/manifests/", since=mark))
+        others = [host.start("pull", self.reference) for _ in range(49)]
+        self.assertTrue(self.proxy.await_seen("/manifests/", len(others), mark, SECONDS))
         rule.release.set()
-        done = [host.finish(process) for process in (first, second)]
-        self.assertEqual([one.returncode for one in done], [0, 0], [one.stderr for one in done])
+        done = [host.finish(process) for process in (first, *others)]
+        self.assertEqual({one.returncode for one in done}, {0}, [one.stderr for one in done])
         self.assertEqual({one.stdout for one in done}, {f"{self.proxy.host}/org/noise@{self.digest}\n"})
         self.assertLess(self.bytes_sent(), self.large["size"] + MIB)
         self.good(host)
