@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""IMG-25: our ext4 against `umoci unpack` and, for images of one layer, bsdtar, entry by entry, as root; e2fsck; the same bytes twice.
+"""IMG-08, IMG-25: our ext4 against `umoci unpack` and, for images of one layer, bsdtar, entry by entry, as root; e2fsck; the same bytes twice.
 
-usage: CLEANROOM_BIN_DIR=build/dev/bin image_differential_test.py [NAME | LAYOUT:TAG]...
+usage: CLEANROOM_BIN_DIR=build/dev/bin image_differential_test.py [NAME | LAYOUT:TAG | random:FIRST-LAST]...
 
-Without arguments: every image of tests/support/image_factory but the big ones, and the layouts of the demo and of the guests' clients
-where they have been made. Needs root (devices, capabilities): exits 77 without it.
+Without arguments: every image of tests/support/image_factory but the big ones, the layouts of the demo and of the guests' clients where
+they have been made, and the random images of seeds 1 to 24; `random:1-500` for more, and the big ones by their names. Needs root (devices, capabilities): exits 77 without it.
 """
 import hashlib
 import json
@@ -19,9 +19,12 @@ import tempfile
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support/image_factory"))
 import image_factory  # noqa: E402
+import random_images  # noqa: E402
+from layout import Layout  # noqa: E402
 
 SECONDS = 900
 SHOWN = 50
+RANDOM = "random:1-24"
 # umoci 0.4 knows neither Docker's media types nor zstd, and picks no platform: what it unpacks in their place (IMAGE:TAG).
 INSTEAD = {"schema2": "everything:t", "zstd": "everything:t", "index": "index:amd64"}
 
@@ -160,6 +163,19 @@ def every_image():
             yield f"{layout}:{only['annotations']['org.opencontainers.image.ref.name']}", layout.name
 
 
+def compare_random(programs, text):
+    """Names of the images of random:FIRST-LAST that do not agree."""
+    first, _, last = text.removeprefix("random:").partition("-")
+    wrong = []
+    for seed in range(int(first), int(last or first) + 1):
+        with tempfile.TemporaryDirectory(prefix="cleanroom-image-") as work:
+            layout = Layout(pathlib.Path(work) / "layout")
+            random_images.write(layout, seed)
+            if not compare(programs, f"{layout.path}:t", f"random:{seed}", pathlib.Path(work)):
+                wrong.append(f"random:{seed}")
+    return wrong
+
+
 def main():
     if "CLEANROOM_BIN_DIR" not in os.environ:
         sys.exit(__doc__)
@@ -167,9 +183,11 @@ def main():
     if os.geteuid() != 0:
         print("skip: needs root")
         sys.exit(77)
-    asked = [(text, pathlib.Path(text.partition(":")[0]).name) if "/" in text else (image_factory.image(text), text) for text in sys.argv[1:]]
-    wrong = []
-    for source, name in asked or every_image():
+    random = [text for text in sys.argv[1:] or [RANDOM] if text.startswith("random:")]
+    named = [text for text in sys.argv[1:] if text not in random]
+    asked = [(text, pathlib.Path(text.partition(":")[0]).name) if "/" in text else (image_factory.image(text), text) for text in named]
+    wrong = [name for text in random for name in compare_random(programs, text)]
+    for source, name in asked if sys.argv[1:] else every_image():
         with tempfile.TemporaryDirectory(prefix="cleanroom-image-") as work:
             if not compare(programs, source, name, pathlib.Path(work)):
                 wrong.append(name)
