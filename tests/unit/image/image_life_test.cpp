@@ -105,7 +105,7 @@ std::string large_text(char salt) {
 }  // namespace
 
 TEST_SUITE("image/life") {
-  TEST_CASE("a build that is killed leaves no image, and the next one finishes it") {
+  TEST_CASE("FLT-01 a build that is killed leaves no image, and the next one finishes it") {
     const std::vector<Entries> layers{{{.name = "a", .content = noise(200'000, 1)}},
                                       {{.name = "b", .content = noise(200'000, 2)}},
                                       {{.name = "c", .content = noise(1000, 3)}}};
@@ -216,7 +216,7 @@ TEST_SUITE("image/life") {
     }
   }
 
-  TEST_CASE("two processes that want one image build it once") {
+  TEST_CASE("FLT-13 two processes that want one image build it once") {
     const Place place;
     auto layout = layout_of({{{.name = "a", .content = noise(90'000)}}, {{.name = "b"}}});
     MemoryBlobs blobs;
@@ -299,7 +299,7 @@ TEST_SUITE("image/life") {
     CHECK(place.names(".removed-").empty());
   }
 
-  TEST_CASE("who finds an image while another removes it has it whole or not at all") {
+  TEST_CASE("FLT-13 who finds an image while another removes it has it whole or not at all") {
     const Place place;
     auto layout = layout_of({{{.name = "a", .content = "x"}}});
     MemoryBlobs blobs;
