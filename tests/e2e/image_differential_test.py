@@ -3,8 +3,9 @@
 
 usage: CLEANROOM_BIN_DIR=build/dev/bin image_differential_test.py [NAME | LAYOUT:TAG | random:FIRST-LAST]...
 
-Without arguments: every image of tests/support/image_factory but the big ones, the layouts of the demo and of the guests' clients where
-they have been made, and the random images of seeds 1 to 24; `random:1-500` for more, and the big ones by their names. Needs root (devices, capabilities): exits 77 without it.
+Without arguments: every image of tests/support/image_factory but the big ones (bench-small is small), the layouts of the demo and of the
+guests' clients where they have been made, and the random images of seeds 1 to 24; `random:1-500` for more, the big ones by their names.
+Needs root (devices, capabilities): exits 77 without it.
 """
 import hashlib
 import json
@@ -153,7 +154,7 @@ def compare(programs, source, name, work):
 
 def every_image():
     """(source, name) of the factory's images, and of those that scripts/make-base-image has made here."""
-    for name in image_factory.ALL:
+    for name in (*image_factory.ALL, "bench-small"):
         yield image_factory.image(name), name
     data = pathlib.Path(os.environ.get("XDG_DATA_HOME") or pathlib.Path.home() / ".local/share")
     cache = image_factory.cache_folder().parent
