@@ -52,6 +52,10 @@ Result<void> check_layout(const FileSet& files, const Limits& limits) {
   return known ? Result<void>() : image_invalid("the file 'oci-layout' does not say version 1.0.0");
 }
 
+base::Failure no_manifest_for_host() {
+  return fail(Code::not_found, "image_not_found", fmt::format("the image has no manifest for '{}'", host_platform()));
+}
+
 // With a tag: what carries it. Without: the only one; or the only one for this host.
 Result<Descriptor> choose(std::vector<Descriptor> all, const std::string& tag) {
   std::erase_if(all, [](const Descriptor& d) { return !kind_of_document(d.media_type); });
@@ -62,8 +66,7 @@ Result<Descriptor> choose(std::vector<Descriptor> all, const std::string& tag) {
   }
   if (all.size() > 1) std::erase_if(all, [](const Descriptor& d) { return d.platform != host_platform(); });
   if (all.size() == 1) return std::move(all.front());
-  if (all.empty())
-    return fail(Code::not_found, "image_not_found", fmt::format("the image has no manifest for '{}'", host_platform()));
+  if (all.empty()) return no_manifest_for_host();
   return fail(base::Error(Code::invalid_input, "image_ref_invalid", "the image layout holds several images")
                   .with_hint("name one by its tag: oci:DIR:TAG"));
 }
@@ -75,7 +78,13 @@ std::string blob_name(const model::Digest& digest) {
 }
 
 Result<Descriptor> choose_for_host(std::vector<Descriptor> entries) {
-  return choose(std::move(entries), {});
+  std::erase_if(entries, [](const Descriptor& d) { return !kind_of_document(d.media_type); });
+  // A single entry need not say its platform: the config does.
+  if (entries.size() > 1) std::erase_if(entries, [](const Descriptor& d) { return d.platform != host_platform(); });
+  if (entries.empty()) return no_manifest_for_host();
+  const auto found =
+      std::find_if(entries.begin(), entries.end(), [](const Descriptor& d) { return is_baseline_variant(d.variant); });
+  return found == entries.end() ? std::move(entries.front()) : std::move(*found);
 }
 
 bool is_file(SourceKind kind) {

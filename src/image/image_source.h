@@ -38,7 +38,8 @@ bool is_file(SourceKind kind);
 // The file of a blob in an OCI layout.
 std::string blob_name(const model::Digest& digest);
 
-// Of an index's entries the one for this host's platform. image_not_found, image_ref_invalid (several).
+// Of an index's entries the one for this host's platform. Of several the first (image-spec image-index.md), but one
+// that every processor of the architecture runs before a variant that some lack. image_not_found.
 base::Result<Descriptor> choose_for_host(std::vector<Descriptor> entries);
 
 struct LayerPlan {

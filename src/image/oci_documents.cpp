@@ -77,13 +77,15 @@ Result<model::Digest> digest_of(const std::string& text) {
   return digest;
 }
 
-Result<std::string> platform_of(const Json& descriptor) {
-  const Json* platform = member(descriptor, "platform");
-  if (!platform) return std::string();
+Result<void> read_platform(const Json& json, Descriptor& descriptor) {
+  const Json* platform = member(json, "platform");
+  if (!platform) return {};
   if (!platform->is_object()) return image_invalid("'platform' is not an object");
   CR_ASSIGN(const std::string os, text_of(*platform, "os"));
   CR_ASSIGN(const std::string architecture, text_of(*platform, "architecture"));
-  return os + "/" + architecture;
+  CR_ASSIGN(descriptor.variant, text_of(*platform, "variant"));
+  descriptor.platform = os + "/" + architecture;
+  return {};
 }
 
 Result<Descriptor> parse_descriptor(const Json& json) {
@@ -95,8 +97,8 @@ Result<Descriptor> parse_descriptor(const Json& json) {
   if (!size || !size->is_number_unsigned() || size->get<std::uint64_t>() > kMaxBlobBytes) {
     return image_invalid(fmt::format("the descriptor of {} has no usable size", digest.to_string()));
   }
-  Descriptor descriptor{std::move(media_type), std::move(digest), size->get<std::uint64_t>(), {}, {}};
-  CR_ASSIGN(descriptor.platform, platform_of(json));
+  Descriptor descriptor{std::move(media_type), std::move(digest), size->get<std::uint64_t>(), {}, {}, {}};
+  CR_TRY(read_platform(json, descriptor));
   if (const Json* annotations = member(json, "annotations")) {
     if (!annotations->is_object()) return image_invalid("'annotations' is not an object");
     CR_ASSIGN(descriptor.reference, text_of(*annotations, "org.opencontainers.image.ref.name"));
@@ -144,6 +146,10 @@ std::string_view host_platform() {
 #else
 #error "add the OCI name of this architecture"
 #endif
+}
+
+bool is_baseline_variant(std::string_view variant) {
+  return variant.empty() || variant == (host_platform() == "linux/arm64" ? "v8" : "v1");
 }
 
 std::optional<DocumentKind> kind_of_document(std::string_view media_type) {

@@ -29,6 +29,7 @@ struct Descriptor {
   std::uint64_t size = 0;
   std::string platform;   // "linux/amd64", or empty
   std::string reference;  // the annotation org.opencontainers.image.ref.name
+  std::string variant;    // of the architecture: "v8", or empty
 };
 
 struct Manifest {
@@ -64,5 +65,7 @@ base::Result<std::vector<DockerImage>> parse_docker_manifest(std::string_view te
 
 // "linux/amd64" or "linux/arm64": what this build runs.
 std::string_view host_platform();
+// Whether every processor of this host's architecture runs the variant: amd64/v3 needs some that others lack.
+bool is_baseline_variant(std::string_view variant);
 
 }  // namespace cleanroom::image

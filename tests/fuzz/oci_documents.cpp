@@ -133,11 +133,13 @@ void check_descriptor(const image::Descriptor& descriptor) {
   check_text(descriptor.media_type);
   check_text(descriptor.platform);
   check_text(descriptor.reference);
+  check_text(descriptor.variant);
   FUZZ_CHECK(descriptor.size <= 1ull << 40);
 }
 
 std::string shown(const image::Descriptor& d) {
-  return fmt::format("{}|{}|{}|{}|{}\n", d.media_type, d.digest.to_string(), d.size, d.platform, d.reference);
+  return fmt::format("{}|{}|{}|{}|{}|{}\n", d.media_type, d.digest.to_string(), d.size, d.platform, d.variant,
+                     d.reference);
 }
 
 // What each reader makes of a document, as text; empty where it refuses.

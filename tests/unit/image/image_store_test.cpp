@@ -281,4 +281,34 @@ TEST_SUITE("image/store") {
       CHECK(image->digest.to_string() == digest);
     }
   }
+
+  TEST_CASE("of several manifests for this platform the first counts, and none before it that some processors lack") {
+    auto layout = simple();
+    const std::string digest = layout.manifest_digest();
+    const auto entry = [](const std::string& bytes, const std::string& variant) {
+      return Blob{bytes}.descriptor(kOciManifest,
+                                    R"(,"platform":{"os":"linux","architecture":"amd64")" +
+                                        (variant.empty() ? std::string() : R"(,"variant":")" + variant + '"') + "}");
+    };
+    // What is not chosen is not there: choosing it would be image_invalid.
+    const std::vector<std::string> lists{
+        entry(layout.manifest, "") + "," + entry("other", ""),
+        entry(layout.manifest, "v1") + "," + entry("other", ""),
+        entry("other", "v3") + "," + entry(layout.manifest, ""),
+        entry("other", "v2") + "," + entry("another", "v3") + "," + entry(layout.manifest, "v1"),
+        entry(layout.manifest, "v3") + "," + entry("other", "v2"),
+    };
+    for (const std::string& list : lists) {
+      CAPTURE(list);
+      Place place;
+      auto indexed = layout;
+      const Blob nested{index_of(list)};
+      indexed.more_blobs = {nested};
+      indexed.index = index_of(nested.descriptor(kOciIndex));
+      indexed.write(place.layout);
+      const auto image = place.store.ensure(place.source);
+      REQUIRE_MESSAGE(image.has_value(), failure_of(image));
+      CHECK(image->digest.to_string() == digest);
+    }
+  }
 }
