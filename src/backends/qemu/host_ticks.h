@@ -15,9 +15,13 @@ class HostTicks {
   std::uint64_t khz() const;
 
  private:
-  static std::uint64_t read();
-  base::Deadline begun_;
-  std::uint64_t ticks_;
+  // Both clocks at one moment.
+  struct Reading {
+    base::Deadline time;
+    std::uint64_t ticks = 0;
+  };
+  static Reading read();
+  Reading begun_;
 };
 
 }  // namespace cleanroom::backends::qemu

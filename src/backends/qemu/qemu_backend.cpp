@@ -131,7 +131,7 @@ Result<std::unique_ptr<Vm>> QemuBackend::restore(LaunchSpec spec, const Snapshot
 Result<std::string> QemuBackend::snapshot_identity(const LaunchSpec& spec) const {
   auto machine = machine_of(spec);
   machine.snapshot = QemuSnapshot{QemuSnapshot::Use::save, "memory"};
-  machine.tick_khz -= machine.tick_khz % kTickStep;
+  machine.tick_khz = (machine.tick_khz + kTickStep / 2) / kTickStep * kTickStep;  // rates are about such multiples
   std::string text;
   for (const auto& argument : qemu_arguments(machine, {}))
     text += argument + "\n";
