@@ -205,7 +205,7 @@ TEST_SUITE("backends/template_store") {
     CHECK(std::filesystem::exists(building->files().memory.parent_path()));  // somebody is at it
     struct stat status {};
     REQUIRE(::stat((place_of(keys[1]) / "memory").c_str(), &status) == 0);
-    fixture.store.collect({.max_bytes = static_cast<std::uint64_t>(status.st_blocks) * 512 + 65536});
+    fixture.store.collect({.max_bytes = static_cast<std::uint64_t>(status.st_blocks) * 512 + 8192});
     CHECK_FALSE(std::filesystem::exists(place_of(keys[0])));
     CHECK(std::filesystem::exists(place_of(keys[1])));
   }
