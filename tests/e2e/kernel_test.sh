@@ -15,7 +15,7 @@ kernels=$XDG_DATA_HOME/cleanroom/kernels
 current=$kernels/current
 [ -L "$current" ] || fail "no link 'current'"
 [ "$(find "$kernels" -mindepth 1 -maxdepth 1 -type d | wc -l)" = 1 ] || fail "more than one folder: $(ls -A "$kernels")"
-[ -z "$(find "$XDG_CACHE_HOME" -name '*.deb')" ] || fail "the package was left behind"
+[ -z "$(find "$work" -name '*.deb')" ] || fail "the package was left behind"
 
 # The boot protocol's magic (Documentation/x86/boot.rst): "HdrS" at 0x202.
 [ "$(dd if="$current/vmlinuz" bs=1 skip=514 count=4 status=none)" = HdrS ] || fail "vmlinuz is no bzImage"
@@ -45,4 +45,14 @@ rm "$current/load-order"
 "$CLEANROOM_SOURCE_DIR/scripts/prepare-kernel"
 [ -s "$current/load-order" ] || fail "a kernel of another recipe was kept"
 [ -z "$(find "$kernels" -mindepth 1 -maxdepth 1 -name '.new*' -o -name '.old*')" ] || fail "work folders were left behind"
-echo "kernel $(basename "$(readlink "$current")"): ${#order[@]} modules"
+
+# A kernel that somebody built and chose stays current; the distribution's is got beside it.
+mkdir "$kernels/built"
+echo image >"$kernels/built/vmlinuz"
+ln -sfn built "$kernels/current"
+"$CLEANROOM_SOURCE_DIR/scripts/prepare-kernel"
+echo other >"$kernels"/6*/recipe
+"$CLEANROOM_SOURCE_DIR/scripts/prepare-kernel"
+[ "$(readlink "$kernels/current")" = built ] || fail "the current kernel was taken away"
+[ "$(cat "$kernels"/6*/recipe)" != other ] || fail "the distribution's kernel was not made anew"
+echo "kernel $(basename "$kernels"/6*): ${#order[@]} modules"
