@@ -13,6 +13,9 @@ namespace cleanroom::cli {
 // with; it prints results to stdout and errors with print_error(), and throws nothing.
 using AddCommand = void (*)(CLI::App& app, int& exit_code);
 
+// src/cli/doctor_command.cpp
+void add_doctor_command(CLI::App& app, int& exit_code);
+
 // src/cli/policy_command.cpp
 void add_policy_command(CLI::App& app, int& exit_code);
 
