@@ -23,6 +23,10 @@ namespace {
 
 constexpr const char* kImage = "/image";
 constexpr const char* kScratch = "/scratch";
+// What every job's root has is made here, and moved into it.
+constexpr const char* kStagedDevices = "/staged-dev";
+constexpr const char* kStagedSys = "/staged-sys";
+constexpr std::uint8_t kImageSlot = 0;
 
 struct MountOptions {
   const char* type = "";
@@ -79,10 +83,22 @@ base::Result<void> mount_disk(std::uint8_t slot, const std::string& target, bool
                      .data = read_only ? "noload" : "barrier=0"});
 }
 
+bool is_mounted(const char* directory) {
+  struct stat inside {};
+  struct stat outside {};
+  return ::stat(directory, &inside) == 0 && ::stat("/", &outside) == 0 && inside.st_dev != outside.st_dev;
+}
+
+base::Result<void> move_mount(const char* from, const std::string& to) {
+  if (::mount(from, to.c_str(), nullptr, MS_MOVE, nullptr) != 0) return base::fail(base::errno_error("move", to));
+  return {};
+}
+
 base::Result<void> mount_overlay(const channel::StartRecord& start) {
   for (const auto* directory : {kImage, kScratch, kJobRoot})
     CR_TRY(make_directory(directory, 0700));
-  CR_TRY(mount_disk(start.rootfs_slot, kImage, true));
+  // The image was mounted before READY where it could be: a template is of one image, and nobody writes it.
+  if (start.rootfs_slot != kImageSlot || !is_mounted(kImage)) CR_TRY(mount_disk(start.rootfs_slot, kImage, true));
   CR_TRY(mount_disk(start.scratch_slot, kScratch, false));
   const std::string upper = std::string(kScratch) + "/upper";
   const std::string work = std::string(kScratch) + "/work";
@@ -118,7 +134,8 @@ struct Node {
 };
 
 base::Result<void> make_devices() {
-  const std::string dev = std::string(kJobRoot) + "/dev";
+  const std::string dev = kStagedDevices;
+  CR_TRY(make_directory(dev, 0700));
   CR_TRY(mount_with({.type = "tmpfs", .target = dev, .flags = MS_NOSUID | MS_NOEXEC, .data = "mode=755,size=1m"}));
   constexpr Node kNodes[] = {{"null", 3, 1}, {"zero", 5, 1},   {"full", 7, 1},
                              {"tty", 0, 5},  {"random", 8, 1}, {"urandom", 9, 1}};
@@ -170,13 +187,22 @@ base::Result<void> write_identity(const base::Fd& root, const std::string& hostn
 
 }  // namespace
 
+base::Result<void> stage_job_root() {
+  CR_TRY(make_devices());
+  CR_TRY(make_directory(kStagedSys, 0700));
+  CR_TRY(mount_with({.type = "sysfs", .target = kStagedSys, .flags = MS_NOSUID | MS_NODEV | MS_NOEXEC}));
+  CR_TRY(make_directory(kImage, 0700));
+  // A disk that is no image shows at START, by name.
+  (void)mount_disk(kImageSlot, kImage, true);
+  return {};
+}
+
 base::Result<void> make_job_root(const channel::StartRecord& start) {
   CR_TRY(mount_overlay(start));
   CR_ASSIGN(const auto root, base::open_file(kJobRoot, O_PATH | O_DIRECTORY));
   CR_TRY(make_directories(root));
-  CR_TRY(make_devices());
-  CR_TRY(mount_with(
-      {.type = "sysfs", .target = std::string(kJobRoot) + "/sys", .flags = MS_NOSUID | MS_NODEV | MS_NOEXEC}));
+  CR_TRY(move_mount(kStagedDevices, std::string(kJobRoot) + "/dev"));
+  CR_TRY(move_mount(kStagedSys, std::string(kJobRoot) + "/sys"));
   CR_TRY(write_identity(root, start.hostname));
   for (const auto& mount : start.mounts) {
     CR_ASSIGN(const auto directory, make_directories_in_root(root, mount.path));

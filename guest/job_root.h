@@ -11,6 +11,9 @@
 
 namespace cleanroom::guest {
 
+// What does not depend on a job, before READY, so that a template has it: the job's /dev and /sys, the image's mount.
+base::Result<void> stage_job_root();
+
 base::Result<void> make_job_root(const channel::StartRecord& start);
 
 }  // namespace cleanroom::guest

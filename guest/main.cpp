@@ -24,6 +24,7 @@ base::Result<void> serve() {
   CR_ASSIGN(const auto loop, Loop::create());
   CR_ASSIGN(const auto network, Network::create(*loop));
   CR_ASSIGN(auto ports, open_ports(base::deadline_in(kPortTime)));
+  CR_TRY(stage_job_root());
   CR_TRY(send_ready(ports.control));
 
   // A memory snapshot may be taken here; everything below belongs to one job.

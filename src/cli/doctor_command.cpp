@@ -52,13 +52,15 @@ void print_text(const runner::HostReport& report) {
     fmt::print("{:16} {:6} {:19} {}\n", backend.name, backend.accelerator, backend.hardware_isolation ? "yes" : "no",
                backend.templates ? "yes" : "no");
   }
-  fmt::print("\n{}\n", report.can_run_jobs() ? "jobs can run here" : "no job can run here until what is missing is mended");
+  fmt::print("\n{}\n",
+             report.can_run_jobs() ? "jobs can run here" : "no job can run here until what is missing is mended");
 }
 
 }  // namespace
 
 void add_doctor_command(CLI::App& app, int& exit_code) {
-  auto* doctor = app.add_subcommand("doctor", "What this host has and lacks: each prerequisite, why it matters, what mends it");
+  auto* doctor =
+      app.add_subcommand("doctor", "What this host has and lacks: each prerequisite, why it matters, what mends it");
   const auto json = std::make_shared<bool>(false);
   doctor->add_flag("--json", *json, "One JSON value");
   doctor->footer("Exit codes: 0 jobs can run, 1 something is missing.");

@@ -35,7 +35,8 @@ int usage_error(const CLI::App& app, const CLI::ParseError& error) {
 }
 
 int run(int argc, char** argv) {
-  CLI::App app("Runs CI jobs in microVMs of their own; this tool checks policies and hosts, and prepares images.", "cleanroom");
+  CLI::App app("Runs CI jobs in microVMs of their own; this tool checks policies and hosts, and prepares images.",
+               "cleanroom");
   app.set_version_flag("--version", "cleanroom " CLEANROOM_VERSION);
   app.require_subcommand(1);
   app.footer("Exit codes: 0 success, 1 no (denied), 64 usage, 78 policy or configuration refused, 125 infrastructure.");

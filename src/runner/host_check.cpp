@@ -85,7 +85,8 @@ HostCheck check_space(const HostPaths& paths) {
   const std::uint64_t free = space.f_bavail * space.f_frsize;
   const auto found = fmt::format("{} GiB free at {}", free >> 30, place.native());
   if (free >= kLowSpace) return {"disk_space", CheckState::ok, found, "", ""};
-  return {"disk_space", CheckState::advice, found, "images, templates and disks of jobs go there; a job ends when it is full",
+  return {"disk_space", CheckState::advice, found,
+          "images, templates and disks of jobs go there; a job ends when it is full",
           "cleanroom image gc --unused-days 7, or set XDG_DATA_HOME and XDG_STATE_HOME to a larger disk"};
 }
 
@@ -99,8 +100,8 @@ HostCheck check_writable(const HostPaths& paths) {
             "images, caches and run records go there",
             "make it this user's, or set XDG_DATA_HOME, XDG_CACHE_HOME and XDG_STATE_HOME"};
   }
-  return {"directories", CheckState::ok, paths.data.native() + ", " + paths.cache.native() + ", " + paths.state.native(), "",
-          ""};
+  return {"directories", CheckState::ok,
+          paths.data.native() + ", " + paths.cache.native() + ", " + paths.state.native(), "", ""};
 }
 
 // Pages that two VMs share by their content tell one of them what the other holds.
@@ -123,7 +124,8 @@ HostCheck check_threads() {
   if (!file_text("/sys/devices/system/cpu/smt/active").starts_with("1"))
     return {"smt", CheckState::ok, "processor threads share no core", "", ""};
   return {"smt", CheckState::advice, "processor threads share cores",
-          "jobs that do not trust each other can spy through a shared core", "echo off | sudo tee /sys/devices/system/cpu/smt/control"};
+          "jobs that do not trust each other can spy through a shared core",
+          "echo off | sudo tee /sys/devices/system/cpu/smt/control"};
 }
 
 }  // namespace
@@ -141,7 +143,8 @@ std::string_view to_string(CheckState state) {
 }
 
 bool HostReport::can_run_jobs() const {
-  return std::none_of(checks.begin(), checks.end(), [](const auto& check) { return check.state == CheckState::missing; });
+  return std::none_of(checks.begin(), checks.end(),
+                      [](const auto& check) { return check.state == CheckState::missing; });
 }
 
 HostReport check_host() {
@@ -156,7 +159,8 @@ HostReport check_host() {
   }
   checks.push_back(check_writable(*paths));
   checks.push_back(check_space(*paths));
-  const auto binary = base::find_program(config.qemu.binary_path ? config.qemu.binary_path->native() : "qemu-system-x86_64");
+  const auto binary =
+      base::find_program(config.qemu.binary_path ? config.qemu.binary_path->native() : "qemu-system-x86_64");
   checks.push_back(check_qemu(binary));
   BackendSummary qemu{.name = "qemu", .usable = checks.back().state == CheckState::ok, .why_not = checks.back().why};
   if (qemu.usable) {

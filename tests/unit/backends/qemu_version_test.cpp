@@ -24,8 +24,9 @@ TEST_SUITE("backends/qemu_version") {
   }
 
   TEST_CASE("what is no version is none") {
-    for (const char* text : {"", "QEMU emulator version ", "QEMU emulator version 7", "QEMU emulator version 7.2", "QEMU emulator version 7.x.1",
-                             "Firecracker v1.14.4", "QEMU emulator version 99999999999.1.1"}) {
+    for (const char* text :
+         {"", "QEMU emulator version ", "QEMU emulator version 7", "QEMU emulator version 7.2",
+          "QEMU emulator version 7.x.1", "Firecracker v1.14.4", "QEMU emulator version 99999999999.1.1"}) {
       CAPTURE(text);
       CHECK_FALSE(parse_qemu_version(text).has_value());
     }
