@@ -46,17 +46,23 @@ clean_scratch() {
 }
 
 # The kernel and the demo image come over the network while the compiler has the processors: start_guest_parts before a
-# build, await_guest_parts after it.
+# build, await_guest_parts after it. More scripts of that kind, relative to the root, may be given.
 start_guest_parts() {
+  local part
+  guest_parts=(scripts/prepare-kernel scripts/make-base-image "$@")
+  guest_jobs=()
   set -m  # each job leads a process group, so that clean_scratch ends its children too
-  "$CLEANROOM_ROOT/scripts/prepare-kernel" >"$scratch/kernel" 2>&1 &
-  kernel_job=$!
-  "$CLEANROOM_ROOT/scripts/make-base-image" >"$scratch/image" 2>&1 &
-  image_job=$!
+  for part in "${guest_parts[@]}"; do
+    "$CLEANROOM_ROOT/$part" >"$scratch/${part##*/}" 2>&1 &
+    guest_jobs+=($!)
+  done
   set +m
 }
 await_guest_parts() {
-  wait "$kernel_job" || { cat "$scratch/kernel" >&2; die "cannot prepare the kernel"; }
-  wait "$image_job" || { cat "$scratch/image" >&2; die "cannot make the demo image"; }
-  cat "$scratch/kernel" "$scratch/image" >&2
+  local i log
+  for i in "${!guest_jobs[@]}"; do
+    log=$scratch/${guest_parts[i]##*/}
+    wait "${guest_jobs[i]}" || { cat "$log" >&2; die "'${guest_parts[i]}' failed"; }
+    cat "$log" >&2
+  done
 }

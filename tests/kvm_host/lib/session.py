@@ -15,6 +15,7 @@ from disk import BIN, MOUNT, Problem
 MAX_FRAME = 1 << 20
 CHUNK = 1 << 16
 TIME_LIMIT = 124
+SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(Problem):
@@ -22,7 +23,15 @@ class Stopped(Problem):
         super().__init__(f"stopped by {signal.Signals(number).name}", 128 + number)
 
 
+def end_alarms():
+    """From here on nothing interrupts the cleaning up."""
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
 def stop(number, _frame):
+    end_alarms()
     raise Stopped(number)
 
 
@@ -36,16 +45,15 @@ class Session:
 
     def __init__(self, options):
         self.options = options
-        self.deadline = time.monotonic() + options.timeout
         self.pending = b""
         self.status = None
-        self.resized = False
-        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        for number in SIGNALS:
             signal.signal(number, stop)
         signal.signal(signal.SIGALRM, self._time_is_up)
         signal.setitimer(signal.ITIMER_REAL, options.timeout)
 
     def _time_is_up(self, *_):
+        end_alarms()
         raise Problem(f"the time limit of {self.options.timeout:g} s is over", TIME_LIMIT)
 
     def run(self, machine):
@@ -63,6 +71,7 @@ class Session:
                 sys.stderr.write("kvm_host: the end of the machine's console:\n" + machine.console_tail())
             raise
         finally:
+            end_alarms()
             if terminal:
                 termios.tcsetattr(0, termios.TCSADRAIN, terminal)
             if unpack:
@@ -74,7 +83,7 @@ class Session:
 
     def _start_unpacking(self):
         os.makedirs(self.options.results, exist_ok=True)
-        return subprocess.Popen(["tar", "-x", "--no-same-owner", "-C", self.options.results], stdin=subprocess.PIPE)
+        return subprocess.Popen(["tar", "-x", "--no-same-owner", "--no-overwrite-dir", "-C", self.options.results], stdin=subprocess.PIPE)
 
     def _settings(self):
         options = self.options
@@ -111,6 +120,8 @@ class Session:
                         self._take_frames(machine, unpack, selector)
                     elif typed := os.read(0, 4096):
                         machine.link.sendall(self._frame(b"i", typed))
+                    else:
+                        selector.unregister(0)
 
     def _take_console(self, machine):
         data = machine.read_console()
