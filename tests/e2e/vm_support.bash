@@ -11,7 +11,12 @@ work=$(mktemp -d)
 export XDG_STATE_HOME=$work/state
 export CLEANROOM_CONFIG_DIR=$work/config
 mkdir -p "$work/config" "$work/checkout"
-printf 'allow_emulation: true\n' >"$work/config/config.yaml"
+# A slow host (tests/kvm_host) says how long a VM may take to start; the default is for real ones.
+launch_config=''
+if [ -n "${CLEANROOM_TEST_LAUNCH_SECONDS:-}" ]; then
+  launch_config="backends: {qemu: {launch_seconds: $CLEANROOM_TEST_LAUNCH_SECONDS}}"
+fi
+printf 'allow_emulation: true\n%s\n' "$launch_config" >"$work/config/config.yaml"
 unset BUILDKITE
 failures=0
 finish() {

@@ -19,7 +19,7 @@ record 'r["reason"] == "emulation_refused" and not r["hardware_isolation"]'
 [ -z "$(find "$XDG_CACHE_HOME" -name 'kvm-*')" ] || fail "a failed probe was kept"
 
 # The real one: the probe works, and is kept for this boot and this user.
-printf '{}\n' >"$work/config/config.yaml"
+printf 'allow_emulation: false\n%s\n' "$launch_config" >"$work/config/config.yaml"
 demo_image="oci:$work/nothing" BUILDKITE=true in_vm 125 -- true
 kept=$(find "$XDG_CACHE_HOME" -name "kvm-$(cat /proc/sys/kernel/random/boot_id)-*")
 [ "$(cat "$kept")" = works ] || fail "no kept probe in $(find "$XDG_CACHE_HOME")"

@@ -150,8 +150,8 @@ def main():
     settings = json.loads(link.frames.pop(0)[1])
     time.clock_settime(time.CLOCK_REALTIME, settings["time"])
     user = pwd.getpwnam(settings["user"])
-    os.environ.update(HOME=user.pw_dir, USER=user.pw_name, LOGNAME=user.pw_name, TERM="dumb", LC_ALL="C.UTF-8",
-                      XDG_RUNTIME_DIR=f"/run/user/{user.pw_uid}", CLEANROOM_RESULTS=RESULTS, **settings["environment"])
+    os.environ.update({"HOME": user.pw_dir, "USER": user.pw_name, "LOGNAME": user.pw_name, "TERM": "dumb", "LC_ALL": "C.UTF-8",
+                       "XDG_RUNTIME_DIR": f"/run/user/{user.pw_uid}", "CLEANROOM_RESULTS": RESULTS, **settings["environment"]})
     add_files(settings["added"])
     give_to(user)
     try:
