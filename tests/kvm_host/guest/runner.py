@@ -116,6 +116,7 @@ def type_in(link, typed):
 def relay(link, child, sources, typed):
     """Until the command has ended and what it wrote is sent. What it left running may keep a pipe open: nobody waits for that."""
     ended = os.pidfd_open(child.pid)
+    type_in(link, typed)  # what came with the settings
     while True:
         ready = select.select([link.fd, ended, *sources], [], [])[0]
         if link.fd in ready:

@@ -73,7 +73,7 @@ class Session:
         try:
             machine.link.sendall(self._frame(b"c", json.dumps(self._settings()).encode()))
             if terminal:
-                tty.setraw(0)
+                tty.setraw(0, termios.TCSADRAIN)  # what is typed already stays
                 signal.signal(signal.SIGWINCH, lambda *_: self._send_size(machine))
             self._relay(machine, unpack)
         finally:
