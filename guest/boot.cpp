@@ -1,5 +1,6 @@
 #include "guest/boot.h"
 
+#include "guest/vsock_ports.h"
 #include "src/base/os/io.h"
 
 #include <fcntl.h>
@@ -64,19 +65,52 @@ void wait_for_port(const base::Fd& port, short events) {
   if ((wait.revents & events) == 0) wait_a_little();
 }
 
-base::Result<void> read_exactly(const base::Fd& port, std::span<std::byte> into) {
+base::Error lost_connection() {
+  return {base::Code::unavailable, "the vsock connection is lost"};
+}
+
+base::Result<void> read_exactly(const Ports& ports, std::span<std::byte> into) {
   std::size_t have = 0;
   while (have < into.size()) {
-    const ssize_t n = ::read(port.get(), into.data() + have, into.size() - have);
+    const ssize_t n = ::read(ports.control.get(), into.data() + have, into.size() - have);
     if (n > 0) {
       have += static_cast<std::size_t>(n);
-    } else if (n < 0 && errno != EAGAIN && errno != EINTR) {
-      return base::fail(base::errno_error("read", "the control port"));
-    } else {
-      wait_for_port(port, POLLIN);  // 0 = the host is not connected, as after a snapshot was restored
+      continue;
     }
+    const bool failed = n < 0 && errno != EAGAIN && errno != EINTR;
+    if (ports.kind == PortKind::vsock && (failed || n == 0)) return base::fail(lost_connection());
+    if (failed) return base::fail(base::errno_error("read", "the control port"));
+    // virtio-serial: 0 = the host is not connected, as after a snapshot was restored.
+    wait_for_port(ports.control, POLLIN);
   }
   return {};
+}
+
+base::Result<void> send_ready(const Ports& ports) {
+  const auto ready = channel::encode(channel::ReadyRecord{.agent_version = CLEANROOM_VERSION});
+  for (;;) {
+    // A record this small is never split.
+    const ssize_t n = ::write(ports.control.get(), ready.data(), ready.size());
+    if (n == static_cast<ssize_t>(ready.size())) return {};
+    if (n >= 0 || (errno != EAGAIN && errno != EINTR)) {
+      return base::fail(ports.kind == PortKind::vsock ? lost_connection() : base::errno_error("write", "READY"));
+    }
+    wait_for_port(ports.control, POLLOUT);
+  }
+}
+
+base::Result<channel::StartRecord> receive_start(const Ports& ports) {
+  std::array<std::byte, channel::kStartHeadSize> head;
+  CR_TRY(read_exactly(ports, head));
+  CR_ASSIGN(const auto size, channel::decode_start_head(head));
+  std::vector<std::byte> body(size);
+  CR_TRY(read_exactly(ports, body));
+  return channel::decode_start_body(body);
+}
+
+base::Result<channel::StartRecord> exchange_records(const Ports& ports) {
+  CR_TRY(send_ready(ports));
+  return receive_start(ports);
 }
 
 }  // namespace
@@ -112,6 +146,9 @@ base::Result<Ports> open_ports(base::Deadline deadline) {
     if (!ports.control) ports.control = open_port(channel::kControlPortName);
     if (!ports.network) ports.network = open_port(channel::kNetworkPortName);
     if (ports.control && ports.network) return ports;
+    if (!ports.control && has_vsock()) {
+      if (auto dialled = dial_vsock_ports()) return dialled;
+    }
     if (base::time_left(deadline).count() == 0) {
       return base::fail(
           base::Code::timeout,
@@ -121,23 +158,13 @@ base::Result<Ports> open_ports(base::Deadline deadline) {
   }
 }
 
-base::Result<void> send_ready(const base::Fd& control) {
-  const auto ready = channel::encode(channel::ReadyRecord{.agent_version = CLEANROOM_VERSION});
+base::Result<channel::StartRecord> meet_host(Ports& ports, std::chrono::milliseconds port_time) {
   for (;;) {
-    const ssize_t n = ::write(control.get(), ready.data(), ready.size());  // a record this small is never split
-    if (n == static_cast<ssize_t>(ready.size())) return {};
-    if (n >= 0 || (errno != EAGAIN && errno != EINTR)) return base::fail(base::errno_error("write", "READY"));
-    wait_for_port(control, POLLOUT);
+    auto start = exchange_records(ports);
+    if (start || start.error().code != base::Code::unavailable) return start;
+    ports = Ports{};  // closed before they are dialled again
+    CR_ASSIGN(ports, open_ports(base::deadline_in(port_time)));
   }
-}
-
-base::Result<channel::StartRecord> receive_start(const base::Fd& control) {
-  std::array<std::byte, channel::kStartHeadSize> head;
-  CR_TRY(read_exactly(control, head));
-  CR_ASSIGN(const auto size, channel::decode_start_head(head));
-  std::vector<std::byte> body(size);
-  CR_TRY(read_exactly(control, body));
-  return channel::decode_start_body(body);
 }
 
 base::Result<void> apply_identity(const channel::StartRecord& start) {

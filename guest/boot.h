@@ -5,6 +5,8 @@
 #include "src/base/os/result.h"
 #include "src/channel/handshake.h"
 
+#include <chrono>
+
 namespace cleanroom::guest {
 
 // /proc, /sys, /dev, the console as 0-2.
@@ -12,16 +14,20 @@ base::Result<void> mount_early();
 // Every module of /modules/load-order. One that fails is told on the console; what needs it fails later, by name.
 void load_modules();
 
+enum class PortKind { virtio_serial, vsock };
 struct Ports {
+  PortKind kind = PortKind::virtio_serial;
   base::Fd control;
   base::Fd network;
 };
-// Waits for the two virtio-serial ports by name.
+// Waits for the two virtio-serial ports by name, or for a vsock device with a host that takes both connections:
+// whichever this machine has.
 base::Result<Ports> open_ports(base::Deadline deadline);
 
-// Non-blocking descriptor, no deadline of its own: the host kills a VM that is late. Waits for the host to connect.
-base::Result<void> send_ready(const base::Fd& control);
-base::Result<channel::StartRecord> receive_start(const base::Fd& control);
+// Says READY, waits for START. There is no deadline for it: the host kills a VM that is late. A memory snapshot may be
+// taken in that wait. Vsock connections do not survive it: `ports` are dialled again, within `port_time`, and READY is
+// said again.
+base::Result<channel::StartRecord> meet_host(Ports& ports, std::chrono::milliseconds port_time);
 
 // Entropy first, then clock and hostname.
 base::Result<void> apply_identity(const channel::StartRecord& start);

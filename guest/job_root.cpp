@@ -49,8 +49,8 @@ base::Result<void> make_directory(const std::string& path, mode_t mode) {
   return {};
 }
 
-// The VMM gives each drive the serial "slot<N>", because devices may be found in any order; without serials the
-// order decides.
+// QEMU gives each drive the serial "slot<N>", because its devices may be found in any order. Firecracker's serials are
+// its own business and its devices are found in the order they were made: there the order decides.
 base::Result<std::string> find_disk(std::uint8_t slot) {
   const std::string wanted = fmt::format("slot{}", slot);
   bool has_serials = false;
@@ -59,7 +59,7 @@ base::Result<std::string> find_disk(std::uint8_t slot) {
     const std::string name = entry.path().filename();
     if (!name.starts_with("vd")) continue;
     const auto serial = base::read_file(entry.path() / "serial", 64);
-    if (!serial || serial->empty()) continue;
+    if (!serial || !serial->starts_with("slot")) continue;
     has_serials = true;
     if (*serial == wanted) return "/dev/" + name;
   }

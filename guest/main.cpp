@@ -25,10 +25,8 @@ base::Result<void> serve() {
   CR_ASSIGN(const auto network, Network::create(*loop));
   CR_ASSIGN(auto ports, open_ports(base::deadline_in(kPortTime)));
   CR_TRY(stage_job_root());
-  CR_TRY(send_ready(ports.control));
-
-  // A memory snapshot may be taken here; everything below belongs to one job.
-  CR_ASSIGN(const auto start, receive_start(ports.control));
+  // A memory snapshot may be taken in here; everything below belongs to one job.
+  CR_ASSIGN(const auto start, meet_host(ports, kPortTime));
   CR_TRY(apply_identity(start));
   CR_TRY(make_job_root(start));
   std::string lost;

@@ -23,9 +23,12 @@ inline constexpr std::uint16_t kProtocolVersion = 1;
 inline constexpr std::size_t kReadySize = 64;
 inline constexpr std::size_t kStartHeadSize = 12;
 inline constexpr std::size_t kMaxStartBytes = 1 << 20;
-// Names of the two virtio-serial ports (or their vsock ports' names).
+// Names of the two virtio-serial ports.
 inline constexpr const char* kControlPortName = "cleanroom.control";
 inline constexpr const char* kNetworkPortName = "cleanroom.network";
+// Or else the vsock ports of the host that the agent dials, in this order.
+inline constexpr std::uint32_t kControlVsockPort = 1024;
+inline constexpr std::uint32_t kNetworkVsockPort = 1025;
 
 struct ReadyRecord {
   std::uint16_t protocol_version = kProtocolVersion;
