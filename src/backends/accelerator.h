@@ -18,5 +18,7 @@ struct KvmProbe {
 // Blocks: a few microseconds without /dev/kvm or with a kept result, else up to kProbeLimit. `cache_directory` may be
 // empty.
 KvmProbe probe_kvm(const std::filesystem::path& qemu, const std::filesystem::path& cache_directory);
+// The same without QEMU: a VM of one page and one processor, which executes one instruction. Blocks for a millisecond.
+KvmProbe probe_kvm_directly();
 
 }  // namespace cleanroom::backends

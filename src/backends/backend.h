@@ -35,6 +35,7 @@ struct LaunchSpec {
   std::uint64_t memory_mib = 512;
   std::vector<Disk> disks;            // slot 0 first
   std::filesystem::path console_log;  // what the guest's console and the VMM say, capped
+  std::filesystem::path directory;    // private, empty; for a VMM whose sockets need names. May outlive the VM
   // The VM is there to be saved: its memory is this file from the start, made by the backend. Its disks must have the
   // sizes of those that restored VMs get.
   std::optional<std::filesystem::path> memory_to_save;
@@ -50,7 +51,10 @@ struct SnapshotFiles {
 class Vm {
  public:
   virtual ~Vm() = default;
-  // The two channels, connected to the VMM; each may be taken once.
+  // Of a launched VM: completes when its two channels are connected. launch_failed: the VMM refuses or ended;
+  // launch_timeout.
+  virtual base::Awaitable<base::Result<void>> connect(base::Deadline deadline) = 0;
+  // The two channels, after connect() or resume(); each may be taken once.
   virtual channel::StreamSocket take_control() = 0;
   virtual channel::StreamSocket take_network() = 0;
   virtual pid_t pid() const = 0;
@@ -72,7 +76,8 @@ struct Capabilities {
   Accelerator accelerator = Accelerator::tcg;
   bool hardware_isolation = false;  // false under emulation: QEMU promises no security boundary there
   std::string why_no_kvm;           // empty with KVM
-  std::string vmm_version;
+  std::string vmm_version;          // empty where nobody asked
+  bool needs_elf_kernel = false;    // LaunchSpec::kernel must be an uncompressed vmlinux (elf_kernel.h)
 };
 
 class Backend {

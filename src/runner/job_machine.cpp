@@ -42,6 +42,14 @@ Result<base::Fd> blank_disk(const base::Fd& like) {
   return blank;
 }
 
+// READY of a VM that was launched; `control` is what it came on.
+Awaitable<Result<void>> meet_agent(backends::Vm& vm, std::optional<channel::StreamSocket>& control,
+                                   base::Deadline deadline) {
+  CR_CO_TRY(co_await vm.connect(deadline));
+  control.emplace(vm.take_control());
+  co_return co_await await_ready(*control, deadline);
+}
+
 double milliseconds_since(base::Deadline begun) {
   return std::chrono::duration<double, std::milli>(base::SteadyClock::now() - begun).count();
 }
@@ -55,6 +63,7 @@ Result<backends::LaunchSpec> JobRun::launch_spec() const {
                             .memory_mib = admission_->memory_mib,
                             .disks = {},
                             .console_log = directory_->path() / "console.log",
+                            .directory = directory_->work(),
                             .memory_to_save = std::nullopt};
   for (const auto* disk : {&disks_->rootfs, &disks_->scratch, &disks_->workspace}) {
     CR_ASSIGN(auto file, duplicate(*disk));
@@ -117,8 +126,7 @@ Awaitable<Result<void>> JobRun::boot_cold() {
   machine_->vm.reset();
   CR_CO_ASSIGN(auto spec, launch_spec());
   CR_CO_ASSIGN(machine_->vm, backend_->launch(std::move(spec)));
-  machine_->control.emplace(machine_->vm->take_control());
-  auto ready = await_ready(*machine_->control, base::deadline_in(admission_->launch_timeout));
+  auto ready = meet_agent(*machine_->vm, machine_->control, base::deadline_in(admission_->launch_timeout));
   auto booted = co_await uncancelled(std::move(ready));
   if (!booted) co_return base::fail(with_console(std::move(booted).error()));
   record_.timer.record("boot", milliseconds_since(begun));
@@ -129,13 +137,13 @@ Awaitable<Result<void>> JobRun::boot_cold() {
 Result<void> JobRun::load_machine(const backends::SnapshotFiles& files) {
   CR_ASSIGN(auto spec, launch_spec());
   CR_ASSIGN(machine_->vm, backend_->restore(std::move(spec), files));
-  machine_->control.emplace(machine_->vm->take_control());
   return {};
 }
 
 Awaitable<Result<void>> JobRun::resume_machine(std::string template_key, base::Deadline begun) {
   auto resumed = machine_->vm->resume(base::deadline_in(admission_->launch_timeout));
   CR_CO_TRY(co_await uncancelled(std::move(resumed)));
+  machine_->control.emplace(machine_->vm->take_control());
   record_.template_key = std::move(template_key);
   record_.timer.record("restore", milliseconds_since(begun));
   record_.timer.skip();
@@ -161,8 +169,8 @@ Awaitable<Result<void>> JobRun::save_blank_machine(backends::SnapshotFiles files
   spec.memory_to_save = files.memory;
   const auto deadline = base::deadline_in(admission_->launch_timeout);
   CR_CO_ASSIGN(const auto vm, backend_->launch(std::move(spec)));
-  auto control = vm->take_control();
-  auto ready = co_await await_ready(control, deadline);
+  std::optional<channel::StreamSocket> control;
+  auto ready = co_await meet_agent(*vm, control, deadline);
   if (!ready) {
     co_return base::fail(std::move(ready).error().with_context("its console ends with: " + vm->console_tail(256)));
   }

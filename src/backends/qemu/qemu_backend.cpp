@@ -54,7 +54,8 @@ Result<std::unique_ptr<QemuBackend>> QemuBackend::create(asio::any_io_executor e
                             .accelerator = probe.works ? Accelerator::kvm : Accelerator::tcg,
                             .hardware_isolation = probe.works,
                             .why_no_kvm = probe.reason,
-                            .vmm_version = {}};
+                            .vmm_version = {},
+                            .needs_elf_kernel = false};
   return std::unique_ptr<QemuBackend>(
       new QemuBackend(std::move(executor), std::move(*binary), std::move(capabilities)));
 }

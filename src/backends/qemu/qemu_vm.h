@@ -26,6 +26,10 @@ class QemuVm final : public Vm {
   QemuVm(const base::asio::any_io_executor& executor, base::Process process, QemuLinks links,
          std::shared_ptr<CappedLog> log);
 
+  // Its channels are connected before the process starts.
+  base::Awaitable<base::Result<void>> connect([[maybe_unused]] base::Deadline deadline) override {
+    co_return base::Result<void>{};
+  }
   channel::StreamSocket take_control() override { return as_socket(std::move(links_.control)); }
   channel::StreamSocket take_network() override { return as_socket(std::move(links_.network)); }
   pid_t pid() const override { return process_.pid(); }
