@@ -33,17 +33,18 @@ std::optional<AuditConfig> decode_audit(const JsonView& view, const base::Checke
                      .required = view["required"].boolean(false)};
 }
 
-QemuConfig decode_qemu(const JsonView& view, const base::CheckedDocument& document, base::Diagnostics& diagnostics) {
+BackendConfig decode_backend(const JsonView& view, const base::CheckedDocument& document,
+                             base::Diagnostics& diagnostics) {
   const auto path = [&](const JsonView& value) { return absolute_path(value, document, diagnostics); };
-  QemuConfig qemu;
-  qemu.binary_path = path(view["binary_path"]);
-  qemu.kernel_image = path(view["kernel_image"]);
-  qemu.vcpus = view["vcpus"].integer<std::uint32_t>();
-  qemu.memory_mib = view["memory_mib"].integer<std::uint64_t>();
+  BackendConfig backend;
+  backend.binary_path = path(view["binary_path"]);
+  backend.kernel_image = path(view["kernel_image"]);
+  backend.vcpus = view["vcpus"].integer<std::uint32_t>();
+  backend.memory_mib = view["memory_mib"].integer<std::uint64_t>();
   if (const auto seconds = view["launch_seconds"].integer<std::int64_t>()) {
-    qemu.launch_timeout = std::chrono::seconds(*seconds);
+    backend.launch_timeout = std::chrono::seconds(*seconds);
   }
-  return qemu;
+  return backend;
 }
 
 // As references name registries: one parser for both, or an entry would stand for another registry than it says.
@@ -146,7 +147,8 @@ base::Result<OperatorConfig> load_operator_config(const OperatorPaths& paths, ba
   config.allow_emulation = root["allow_emulation"].boolean(false);
   config.allow_record = root["allow_record"].boolean(false);
   config.audit = decode_audit(root["audit"], file->document, report);
-  config.qemu = decode_qemu(root["backends"]["qemu"], file->document, report);
+  config.qemu = decode_backend(root["backends"]["qemu"], file->document, report);
+  config.firecracker = decode_backend(root["backends"]["firecracker"], file->document, report);
   config.gateway_ca_file = absolute_path(root["gateway"]["ca_file"], file->document, report);
   const auto mirror = root["git_mirror"];
   config.git_mirror = {.enable = mirror["enable"].boolean(false),

@@ -37,7 +37,8 @@ struct OperatorPaths {
 // pipeline's `env:` may set HOME. Empty when there is none.
 std::filesystem::path operator_home();
 
-struct QemuConfig {
+// Of one backend.
+struct BackendConfig {
   std::optional<std::filesystem::path> binary_path;   // absolute
   std::optional<std::filesystem::path> kernel_image;  // absolute
   std::optional<std::uint32_t> vcpus;                 // default when the policy says nothing
@@ -84,17 +85,18 @@ struct TemplatesConfig {
 
 struct OperatorConfig {
   std::optional<std::filesystem::path> file;  // nullopt: no file, all defaults
-  std::string default_backend = "auto";       // auto | qemu
+  std::string default_backend = "auto";       // auto | firecracker | qemu
   bool allow_emulation = false;
   bool allow_record = false;  // under Buildkite
   std::optional<AuditConfig> audit;
-  QemuConfig qemu;
+  BackendConfig qemu;
   // PEM: authorities that the gateway's upstreams may be certified by, besides this host's. Absolute.
   std::optional<std::filesystem::path> gateway_ca_file;
   GitMirrorConfig git_mirror;
   std::vector<RegistryConfig> registries;  // in the order of the file; no host twice
   ImagesConfig images;
   TemplatesConfig templates;
+  BackendConfig firecracker;
 
   const RegistryConfig* registry(std::string_view host) const;  // null: it has no entry
 };

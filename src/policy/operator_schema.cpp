@@ -17,8 +17,9 @@ base::Schema make_main_rows() {
   return {
       {.path = "default_backend",
        .default_json = "\"auto\"",
-       .doc = "The backend when the caller names none; auto takes the first that works",
-       .choices = {"auto", "qemu"}},
+       .doc = "The backend when the caller names none; auto: firecracker where KVM works and a good one is there, else "
+              "qemu",
+       .choices = {"auto", "firecracker", "qemu"}},
       {.path = "allow_emulation",
        .type = SchemaType::boolean,
        .default_json = "false",
@@ -43,34 +44,56 @@ base::Schema make_main_rows() {
        .doc = "Whose cleanroom.yaml counts; `base` and `operator` are not in this build",
        .choices = {"checkout"}},
       {.path = "backends", .type = SchemaType::mapping, .default_json = "{}", .doc = "Settings of each backend"},
-      {.path = "backends.qemu", .type = SchemaType::mapping, .default_json = "{}", .doc = "QEMU microvm"},
-      {.path = "backends.qemu.binary_path",
-       .doc = "Absolute path; without it qemu-system-x86_64 in PATH",
-       .min_size = 1,
-       .max_size = 4096},
-      {.path = "backends.qemu.kernel_image",
-       .doc = "Absolute path; without it the prepared kernel",
-       .min_size = 1,
-       .max_size = 4096},
-      {.path = "backends.qemu.vcpus",
+  };
+}
+
+struct BackendTexts {
+  const char* path;
+  const char* doc;
+  const char* binary_doc;
+  const char* kernel_doc;
+  std::int64_t max_vcpus;
+};
+constexpr BackendTexts kFirecrackerTexts = {
+    .path = "backends.firecracker",
+    .doc = "Firecracker, 1.14.4, 1.15.1 or newer; needs KVM",
+    .binary_doc = "Absolute path; without it firecracker in PATH",
+    .kernel_doc = "Absolute path of a vmlinux, or of a bzImage to take it from; without it the prepared kernel",
+    .max_vcpus = 32};
+constexpr BackendTexts kQemuTexts = {.path = "backends.qemu",
+                                     .doc = "QEMU microvm",
+                                     .binary_doc = "Absolute path; without it qemu-system-x86_64 in PATH",
+                                     .kernel_doc = "Absolute path; without it the prepared kernel",
+                                     .max_vcpus = 256};
+
+base::Schema backend_rows(const BackendTexts& texts) {
+  const std::string path = texts.path;
+  return {
+      {.path = path, .type = SchemaType::mapping, .default_json = "{}", .doc = texts.doc},
+      {.path = path + ".binary_path", .doc = texts.binary_doc, .min_size = 1, .max_size = 4096},
+      {.path = path + ".kernel_image", .doc = texts.kernel_doc, .min_size = 1, .max_size = 4096},
+      {.path = path + ".vcpus",
        .type = SchemaType::integer,
        .doc = "Virtual CPUs when the policy says nothing",
        .minimum = 1,
-       .maximum = 256},
-      {.path = "backends.qemu.memory_mib",
+       .maximum = texts.max_vcpus},
+      {.path = path + ".memory_mib",
        .type = SchemaType::integer,
        .doc = "Memory when the policy says nothing",
        .minimum = 64,
        .maximum = 4 * 1024 * 1024},
-      {.path = "backends.qemu.launch_seconds",
+      {.path = path + ".launch_seconds",
        .type = SchemaType::integer,
        .doc = "How long a VM may take to be ready",
        .minimum = 1,
        .maximum = 3600},
-      {.path = "backends.firecracker",
-       .type = SchemaType::mapping,
-       .not_accepted = "the firecracker backend is not in this build"},
   };
+}
+base::Schema make_firecracker_rows() {
+  return backend_rows(kFirecrackerTexts);
+}
+base::Schema make_qemu_rows() {
+  return backend_rows(kQemuTexts);
 }
 
 base::Schema make_gateway_rows() {
@@ -191,7 +214,8 @@ base::Schema make_template_rows() {
 
 base::Schema make_config_rows() {
   auto rows = make_main_rows();
-  for (auto* make : {make_gateway_rows, make_registry_rows, make_image_rows, make_template_rows}) {
+  for (auto* make : {make_firecracker_rows, make_qemu_rows, make_gateway_rows, make_registry_rows, make_image_rows,
+                     make_template_rows}) {
     auto more = make();
     std::move(more.begin(), more.end(), std::back_inserter(rows));
   }

@@ -119,7 +119,7 @@ std::vector<policy::SignatureDemand> image_demands(const std::string& source, co
 }
 
 policy::Resources effective_resources(const RunRequest& request, const policy::CompiledPolicy& policy,
-                                      const policy::OperatorConfig& config) {
+                                      const policy::BackendConfig& config) {
   const auto first = [](auto... choices) {
     std::common_type_t<decltype(choices)...> chosen;
     (void)((chosen = choices, chosen.has_value()) || ...);
@@ -128,16 +128,16 @@ policy::Resources effective_resources(const RunRequest& request, const policy::C
   const auto cores = static_cast<std::uint32_t>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
   policy::Resources resources;
   resources.vcpus =
-      first(request.vcpus, policy.resources().vcpus, config.qemu.vcpus, std::optional(std::min(cores, kDefaultVcpus)));
-  resources.memory_mib = first(request.memory_mib, policy.resources().memory_mib, config.qemu.memory_mib,
-                               std::optional(kDefaultMemoryMib));
+      first(request.vcpus, policy.resources().vcpus, config.vcpus, std::optional(std::min(cores, kDefaultVcpus)));
+  resources.memory_mib =
+      first(request.memory_mib, policy.resources().memory_mib, config.memory_mib, std::optional(kDefaultMemoryMib));
   resources.disk_mib = policy.resources().disk_mib.value_or(kDefaultDiskMib);
   return resources;
 }
 
 }  // namespace
 
-Result<Admission> admit(const RunRequest& request) {
+Result<Admission> admit(const RunRequest& request, const BackendChooser& choose_backend) {
   const auto paths = policy::OperatorPaths::from_environment();
   CR_ASSIGN(auto config, policy::load_operator_config(paths));
   CR_ASSIGN(const auto ceiling, policy::load_ceiling(paths));
@@ -147,10 +147,6 @@ Result<Admission> admit(const RunRequest& request) {
   CR_TRY(policy::apply_ceiling(loaded.policy, ceiling, request.pipeline_slug));
   CR_TRY(refuse_unenforced(loaded.policy));
   CR_TRY(credentials::check_requested(bindings, loaded.policy.values().secrets));
-  if (request.backend != "auto" && request.backend != "qemu") {
-    return base::fail(Code::unsupported, "unsupported",
-                      fmt::format("cannot use backend '{}': this build has qemu", request.backend));
-  }
   const auto& limits = ceiling.limits_for(request.pipeline_slug);
   auto gateway_network = loaded.policy.network();
   if (request.record_file) {
@@ -160,7 +156,9 @@ Result<Admission> admit(const RunRequest& request) {
   }
   CR_ASSIGN(auto image, choose_image(request, loaded.policy, limits));
   auto demands = image_demands(image, loaded.policy, limits);
-  const auto resources = effective_resources(request, loaded.policy, config);
+  CR_ASSIGN(const auto backend, choose_backend(config));
+  const policy::BackendConfig backend_config = backend == "firecracker" ? config.firecracker : config.qemu;
+  const auto resources = effective_resources(request, loaded.policy, backend_config);
   CR_TRY(refuse_conflicts(policy::ceiling_conflicts(resources, limits)));
 
   std::chrono::seconds limit = std::chrono::minutes(limits.ttl_minutes);
@@ -173,13 +171,14 @@ Result<Admission> admit(const RunRequest& request) {
                       .limits = limits,
                       .image_source = std::move(image),
                       .image_demands = std::move(demands),
+                      .backend_config = backend_config,
                       .vcpus = *resources.vcpus,
                       .memory_mib = *resources.memory_mib,
                       .disk_mib = *resources.disk_mib,
                       .time_limit = limit,
                       .launch_timeout = {},
                       .warnings = {}};
-  admission.launch_timeout = admission.operator_config.qemu.launch_timeout.value_or(kDefaultLaunchTimeout);
+  admission.launch_timeout = admission.backend_config.launch_timeout.value_or(kDefaultLaunchTimeout);
   admission.warnings = admission.policy.diagnostics.lines();
   return admission;
 }

@@ -10,7 +10,9 @@
 #include "src/runner/run_request.h"
 
 #include <chrono>
+#include <functional>
 #include <string>
+#include <string_view>
 
 namespace cleanroom::runner {
 
@@ -24,6 +26,7 @@ struct Admission {
   policy::CeilingLimits limits;                        // the operator's, for this pipeline
   std::string image_source;                            // for ImageProvider::ensure()
   std::vector<policy::SignatureDemand> image_demands;  // that the image must meet
+  policy::BackendConfig backend_config;                // of the backend that was chosen
   std::uint32_t vcpus = 0;
   std::uint64_t memory_mib = 0;
   std::uint64_t disk_mib = 0;
@@ -35,7 +38,11 @@ struct Admission {
 // With --record the policy's network rules are replaced by the ceiling's, and a checkout without a policy is one that
 // says nothing. Reasons: record_refused, policy_missing, policy_invalid, policy_conflict, config_invalid,
 // config_insecure, backend_capability_mismatch, unsupported, image_ref_invalid. Blocks on reading a few small files.
-base::Result<Admission> admit(const RunRequest& request);
+//
+// `choose_backend` is asked once everything else about the policy is settled; it names the backend whose settings
+// count.
+using BackendChooser = std::function<base::Result<std::string_view>(const policy::OperatorConfig& config)>;
+base::Result<Admission> admit(const RunRequest& request, const BackendChooser& choose_backend);
 
 // Emulation is no security boundary. Under Buildkite only the operator's configuration accepts it (emulation_refused);
 // a person running locally is warned. Returns the warning, or nothing.

@@ -1,8 +1,9 @@
 // Before a VM starts: may it, and with which image, disks and kernel?
-#include "src/backends/qemu/qemu_backend.h"
+#include "src/backends/elf_kernel.h"
 #include "src/base/os/io.h"
 #include "src/registry/operator_provider.h"
 #include "src/registry/pull_lines.h"
+#include "src/runner/backend_choice.h"
 #include "src/runner/go_duration.h"
 #include "src/runner/job_run.h"
 #include "src/runner/workspace_disk.h"
@@ -41,7 +42,11 @@ Result<WorkspaceReport> fill_disks(const JobDisks& disks, std::uint64_t disk_mib
 }  // namespace
 
 Result<void> JobRun::admit_phase() {
-  CR_ASSIGN(auto admission, admit(request_));
+  const auto choose = [this](const policy::OperatorConfig& config) -> Result<std::string_view> {
+    CR_ASSIGN(backend_, choose_backend(context_.get_executor(), request_.backend, config, paths_.cache / "probes"));
+    return backend_->capabilities().name;
+  };
+  CR_ASSIGN(auto admission, admit(request_, choose));
   admission_.emplace(std::move(admission));
   for (const auto& warning : admission_->warnings)
     log_.warning(warning);
@@ -53,15 +58,12 @@ Result<void> JobRun::admit_phase() {
   record_.memory_mib = admission_->memory_mib;
   announce_recording();
   CR_TRY(open_audit_sink());
-  CR_TRY(choose_backend());
+  CR_TRY(accept_backend());
   record_.timer.finish("admit");
   return {};
 }
 
-Result<void> JobRun::choose_backend() {
-  const backends::qemu::QemuOptions options{.binary = admission_->operator_config.qemu.binary_path,
-                                            .cache_directory = paths_.cache / "probes"};
-  CR_ASSIGN(backend_, backends::qemu::QemuBackend::create(context_.get_executor(), options));
+Result<void> JobRun::accept_backend() {
   const auto& capabilities = backend_->capabilities();
   record_.backend = capabilities.name;
   record_.accelerator = backends::to_string(capabilities.accelerator);
@@ -73,8 +75,11 @@ Result<void> JobRun::choose_backend() {
 }
 
 Awaitable<Result<void>> JobRun::prepare_phase() {
-  CR_CO_ASSIGN(kernel_, backends::find_guest_kernel(admission_->operator_config.qemu.kernel_image, paths_.data));
+  CR_CO_ASSIGN(kernel_, backends::find_guest_kernel(admission_->backend_config.kernel_image, paths_.data));
   record_.kernel_version = kernel_.version;
+  if (backend_->capabilities().needs_elf_kernel) {
+    CR_CO_ASSIGN(kernel_.image, backends::ensure_elf_kernel(kernel_.image, paths_.cache / "kernels"));
+  }
   CR_CO_ASSIGN(initramfs_, backends::ensure_initramfs(kernel_, paths_.agent, paths_.cache / "initramfs"));
   record_.timer.finish("kernel");
   CR_CO_TRY(co_await prepare_image());

@@ -80,7 +80,7 @@ class JobRun {
   base::Result<void> admit_phase();
   void announce_recording();
   base::Result<void> open_audit_sink();
-  base::Result<void> choose_backend();
+  base::Result<void> accept_backend();
   base::Awaitable<base::Result<void>> prepare_phase();
   base::Awaitable<base::Result<void>> prepare_image();
   std::function<void(std::string)> line_from_anywhere();

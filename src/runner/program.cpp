@@ -60,7 +60,9 @@ void declare_options(CLI::App& app, CommandLine& line, Modes& modes) {
                  "Files to bring back, relative to the checkout: *, **, ?, [..], {a,b}; may be repeated")
       ->type_name("GLOB")
       ->allow_extra_args(false);
-  app.add_option("--backend", line.backend, "auto or qemu")->type_name("NAME")->check(CLI::IsMember({"auto", "qemu"}));
+  app.add_option("--backend", line.backend, "auto, firecracker or qemu")
+      ->type_name("NAME")
+      ->check(CLI::IsMember({"auto", "firecracker", "qemu"}));
   app.add_flag("--allow-emulation", line.allow_emulation,
                "Accept a VM without hardware virtualisation (slow, no security boundary)");
   app.add_option("--vcpus", line.vcpus, "Virtual processors")->type_name("N")->check(CLI::Range(1, 256));

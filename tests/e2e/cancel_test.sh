@@ -11,7 +11,7 @@ start() {
   exec {from}<"$work/stream"
   read -r -t 120 line <&"$from" || line='(nothing)'
   [ "$line" = running ] || fail "the job did not start: $line"
-  vm=$(pgrep -P "$pid" -f qemu-system) || fail "no VM below $pid"
+  vm=$(pgrep -P "$pid" -f "$vmm") || fail "no VM below $pid"
 }
 gone() { # PID SECONDS
   timeout "$2" tail --pid="$1" -f /dev/null || fail "process $1 is still there after $2 s"

@@ -29,7 +29,7 @@ usage
 usage --no-such-option -- true
 usage --step test -- true
 usage --vcpus zero -- true
-usage --backend firecracker -- true
+usage --backend vmware -- true
 
 printf 'version: 1\nsandbox: {network: {default: allow}}\n' >"$work/checkout/cleanroom.yaml"
 in_vm 78 -- true
@@ -52,7 +52,7 @@ printf '{}\n' >"$work/config/config.yaml"
 if [ "$(BUILDKITE=true timeout 120 "$runner" --checkout "$work/checkout" --image "$demo_image" --allow-emulation -- true >"$work/out" 2>&1; echo $?)" != 0 ]; then
   record 'r["reason"] in ("emulation_refused", "policy_conflict") and r["exit_code"] == 78'
 fi
-printf 'allow_emulation: true\n' >"$work/config/config.yaml"
+operator_config # the defaults
 
 demo=$demo_image
 demo_image="oci:$work/nothing" in_vm 125 -- true
@@ -61,15 +61,15 @@ in_vm 125 -- true
 # No registry has it; whether its name even resolves is the network's business.
 record 'r["reason"] in ("image_not_found", "image_pull_failed") and r["outcome"] == "infrastructure"'
 demo_image=$demo
-printf 'allow_emulation: true\nbackends: {qemu: {kernel_image: /no/such/vmlinuz}}\n' >"$work/config/config.yaml"
+operator_config 'kernel_image: /no/such/vmlinuz'
 in_vm 125 -- true
 record 'r["reason"] == "kernel_unavailable"'
-printf 'allow_emulation: true\nbackends: {qemu: {binary_path: /no/such/qemu}}\n' >"$work/config/config.yaml"
+operator_config 'binary_path: /no/such/vmm'
 in_vm 125 -- true
 record 'r["reason"] == "vmm_unavailable"'
 # FLT-15: a kernel that is none. The VM ends, or hangs until its launch limit.
 head -c 100000 /dev/zero >"$work/vmlinuz"
-printf 'allow_emulation: true\nbackends: {qemu: {kernel_image: %s, launch_seconds: 5}}\n' "$work/vmlinuz" >"$work/config/config.yaml"
+operator_config "kernel_image: $work/vmlinuz" 'launch_seconds: 5'
 in_vm 125 -- true
-record 'r["reason"] in ("launch_failed", "launch_timeout")'
+record 'r["reason"] in ("launch_failed", "launch_timeout", "kernel_unavailable")'
 nothing_left

@@ -67,7 +67,7 @@ expect 'refused .*link.txt'
 
 # The closing summary and the record.
 expect 'cleanroom: image +sha256:[0-9a-f]{64}'
-expect 'cleanroom: backend +qemu, accel (kvm|tcg)'
+expect "cleanroom: backend +$backend, accel (kvm|tcg)"
 expect 'cleanroom: steps .*start [0-9]+ ms'
 expect 'cleanroom: denied .*evil.test'
 record 'r["outcome"] == "succeeded" and r["output_files"] == 2 and r["policy_hash"].startswith("sha256:")'

@@ -1,6 +1,16 @@
 # What the tests with real VMs share: a private home for runs, the demo image, and checks on what a run leaves behind.
+# A test that is given an argument runs on that backend: qemu (the default) or firecracker.
 # shellcheck shell=bash
 set -euo pipefail
+
+backend=${1:-qemu}
+vmm=qemu-system # as pgrep -f finds it
+if [ "$backend" = firecracker ]; then
+  # shellcheck disable=SC2034  # for who sources this
+  vmm=firecracker
+  [ -n "${CLEANROOM_FIRECRACKER_BIN:-}" ] || { echo "skip: needs FIRECRACKER_BIN (the path of a Firecracker in CLEANROOM_FIRECRACKER_BIN)"; exit 77; }
+  [ -w /dev/kvm ] || { echo "skip: needs /dev/kvm"; exit 77; }
+fi
 
 runner="${CLEANROOM_BIN_DIR:?}/cleanroom-run"
 data_home=${XDG_DATA_HOME:-$HOME/.local/share}
@@ -11,12 +21,23 @@ work=$(mktemp -d)
 export XDG_STATE_HOME=$work/state
 export CLEANROOM_CONFIG_DIR=$work/config
 mkdir -p "$work/config" "$work/checkout"
-# A slow host (tests/kvm_host) says how long a VM may take to start; the default is for real ones.
+# The same as a line of config.yaml, for who writes their own.
 launch_config=''
 if [ -n "${CLEANROOM_TEST_LAUNCH_SECONDS:-}" ]; then
-  launch_config="backends: {qemu: {launch_seconds: $CLEANROOM_TEST_LAUNCH_SECONDS}}"
+  # shellcheck disable=SC2034
+  launch_config="backends: {$backend: {launch_seconds: $CLEANROOM_TEST_LAUNCH_SECONDS}}"
 fi
-printf 'allow_emulation: true\n%s\n' "$launch_config" >"$work/config/config.yaml"
+# operator_config [SETTING...]: config.yaml with these settings of the backend under test, `key: value` each.
+# A slow host (tests/kvm_host) says how long a VM may take to start; the default is for real ones.
+# shellcheck disable=SC2120,SC2119  # without any, too
+operator_config() {
+  local IFS=, settings=("$@")
+  if [ "$backend" = firecracker ] && [[ "$*" != *binary_path:* ]]; then settings+=("binary_path: $CLEANROOM_FIRECRACKER_BIN"); fi
+  if [ -n "${CLEANROOM_TEST_LAUNCH_SECONDS:-}" ] && [[ "$*" != *launch_seconds:* ]]; then settings+=("launch_seconds: $CLEANROOM_TEST_LAUNCH_SECONDS"); fi
+  printf 'allow_emulation: true\ndefault_backend: %s\nbackends: {%s: {%s}}\n' "$backend" "$backend" "${settings[*]}" >"$work/config/config.yaml"
+}
+# shellcheck disable=SC2119
+operator_config
 unset BUILDKITE
 failures=0
 finish() {

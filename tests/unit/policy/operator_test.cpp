@@ -71,6 +71,12 @@ TEST_SUITE("policy/operator_config") {
     CHECK(config->qemu.vcpus == 2U);
     CHECK(config->qemu.memory_mib == 512U);
     CHECK(config->qemu.launch_timeout == std::chrono::seconds(30));
+    CHECK_FALSE(config->firecracker.binary_path.has_value());
+    f.write("etc/config.yaml",
+            "default_backend: firecracker\nbackends: {firecracker: {binary_path: /x/f, vcpus: 32}}\n");
+    CHECK(load_operator_config(f.paths)->firecracker.binary_path == "/x/f");
+    CHECK(load_operator_config(f.paths)->firecracker.vcpus == 32U);
+    CHECK_FALSE(load_operator_config(f.paths)->qemu.vcpus.has_value());
   }
 
   TEST_CASE("a place for audit lines is a file or a socket") {
@@ -89,10 +95,11 @@ TEST_SUITE("policy/operator_config") {
   }
 
   TEST_CASE("keys that this build does not honour are refused, not read over") {
-    for (const char* text : {"limits: {}\n", "paths: {}\n", "backends: {firecracker: {}}\n", "policy_from: base\n",
-                             "default_backend: firecracker\n", "allow_emulation: yes\n", "unknown: 1\n",
-                             "backends: {qemu: {binary_path: q}}\n", "audit: {}\n", "audit: {file: a}\n",
-                             "audit: {file: /a, socket: /b}\n", "audit: {socket: /b, retry: 1}\n"}) {
+    for (const char* text :
+         {"limits: {}\n", "paths: {}\n", "backends: {vmware: {}}\n", "policy_from: base\n", "default_backend: vmware\n",
+          "backends: {firecracker: {vcpus: 33}}\n", "allow_emulation: yes\n", "unknown: 1\n",
+          "backends: {qemu: {binary_path: q}}\n", "audit: {}\n", "audit: {file: a}\n",
+          "audit: {file: /a, socket: /b}\n", "audit: {socket: /b, retry: 1}\n"}) {
       CAPTURE(text);
       Fixture f;
       f.write("etc/config.yaml", text);

@@ -15,6 +15,10 @@ namespace {
 constexpr const char* kPinned =
     "registry.example.com/tools/build@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
 
+base::Result<std::string_view> choose_qemu(const policy::OperatorConfig& /*config*/) {
+  return "qemu";
+}
+
 // A checkout with a policy, and operator files of its own.
 struct Host {
   base::TempDir checkout = base::TempDir::create("/tmp", "cleanroom-test-").value();
@@ -32,7 +36,7 @@ struct Host {
     REQUIRE(base::write_file_atomically(path, text).has_value());
   }
   std::string reason() const {
-    const auto admission = admit(request);
+    const auto admission = admit(request, choose_qemu);
     return admission ? "" : admission.error().reason;
   }
 };
@@ -48,7 +52,7 @@ TEST_SUITE("runner/admission") {
     Host host(policy_with("  image: {ref: " + std::string(kPinned) + "}\n  resources: {vcpus: 3}\n  ttl_minutes: 5\n"));
     Host::write(host.config.path() / "config.yaml", "backends: {qemu: {vcpus: 1, memory_mib: 700}}\n");
     host.request.timeout = std::chrono::seconds(400);
-    auto admission = admit(host.request);
+    auto admission = admit(host.request, choose_qemu);
     REQUIRE(admission.has_value());
     CHECK(admission->vcpus == 3);
     CHECK(admission->memory_mib == 700);
@@ -56,9 +60,28 @@ TEST_SUITE("runner/admission") {
     CHECK(admission->image_source == kPinned);
     host.request.vcpus = 2;
     host.request.timeout = std::chrono::seconds(100);
-    admission = admit(host.request);
+    admission = admit(host.request, choose_qemu);
     CHECK(admission->vcpus == 2);
     CHECK(admission->time_limit == std::chrono::seconds(100));
+  }
+
+  TEST_CASE(
+      "the operator's settings are those of the backend that was chosen, and a choice that fails refuses the run") {
+    Host host(policy_with("  image: {ref: " + std::string(kPinned) + "}\n"));
+    Host::write(host.config.path() / "config.yaml",
+                "backends: {qemu: {memory_mib: 700}, firecracker: {memory_mib: 300, kernel_image: /k/vmlinux}}\n");
+    const auto choose_firecracker = [](const policy::OperatorConfig&) -> base::Result<std::string_view> {
+      return "firecracker";
+    };
+    const auto admission = admit(host.request, choose_firecracker);
+    REQUIRE(admission.has_value());
+    CHECK(admission->memory_mib == 300);
+    CHECK(admission->backend_config.kernel_image == "/k/vmlinux");
+    CHECK(admit(host.request, choose_qemu)->memory_mib == 700);
+    const auto choose_none = [](const policy::OperatorConfig&) -> base::Result<std::string_view> {
+      return base::fail(base::Code::unsupported, "backend_capability_mismatch", "cannot use it");
+    };
+    CHECK(admit(host.request, choose_none).error().reason == "backend_capability_mismatch");
   }
 
   TEST_CASE("EGR-02 a missing or broken policy refuses the run") {
@@ -78,7 +101,7 @@ TEST_SUITE("runner/admission") {
 
   TEST_CASE("what this build does not enforce is refused, never ignored") {
     Host docker(policy_with("  image: {ref: " + std::string(kPinned) + "}\n", "registries: {npm: {enable: true}}\n"));
-    const auto admission = admit(docker.request);
+    const auto admission = admit(docker.request, choose_qemu);
     REQUIRE_FALSE(admission.has_value());
     CHECK(admission.error().code == base::Code::unsupported);
     CHECK(admission.error().message.find("registries.npm") != std::string::npos);
@@ -87,17 +110,17 @@ TEST_SUITE("runner/admission") {
   TEST_CASE("--record replaces the network rules by the ceiling, for a person without a policy too") {
     Host host(policy_with("  image: {ref: " + std::string(kPinned) + "}\n"));
     const auto judge = [&](const char* name) {
-      const auto admission = admit(host.request);
+      const auto admission = admit(host.request, choose_qemu);
       REQUIRE(admission.has_value());
       return admission->policy.policy.network().judge(*model::HostName::parse(name), 8443).allowed;
     };
     CHECK_FALSE(judge("example.com"));
-    const auto hash = admit(host.request)->policy.policy.hash();
+    const auto hash = admit(host.request, choose_qemu)->policy.policy.hash();
     host.request.record_file = "/tmp/record.yaml";
     CHECK(judge("example.com"));
     CHECK_FALSE(judge("169.254.169.254"));
     CHECK_FALSE(judge("127.0.0.1"));
-    CHECK_FALSE(admit(host.request)->policy.policy.hash() == hash);
+    CHECK_FALSE(admit(host.request, choose_qemu)->policy.policy.hash() == hash);
     Host::write(host.config.path() / "ceiling.yaml",
                 "network: {hosts: ['*.example.org'], private_cidrs: [10.9.0.0/24]}\n");
     CHECK_FALSE(judge("example.com"));
@@ -114,7 +137,7 @@ TEST_SUITE("runner/admission") {
     Host host("version: 1\nsandbox:\n  image: {ref: " + std::string(kPinned) +
               "}\n  network: {default: deny, allow: [{host: a.test}], deny: [{host: b.test}]}\n");
     const auto reason = [&](const char* name) {
-      const auto admission = admit(host.request);
+      const auto admission = admit(host.request, choose_qemu);
       REQUIRE(admission.has_value());
       return admission->gateway_network.judge(*model::HostName::parse(name), 443).reason;
     };
@@ -147,7 +170,7 @@ TEST_SUITE("runner/admission") {
 
   TEST_CASE("no image anywhere is an error that says where to name one") {
     Host host(policy_with(""));
-    const auto admission = admit(host.request);
+    const auto admission = admit(host.request, choose_qemu);
     REQUIRE_FALSE(admission.has_value());
     CHECK(admission.error().reason == "image_ref_invalid");
     CHECK(admission.error().hint.find("sandbox.image.ref") != std::string::npos);

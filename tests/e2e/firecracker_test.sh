@@ -1,0 +1,47 @@
+#!/usr/bin/env bash
+# What is Firecracker's own: what it refuses and how that is told, its logs, and VMs restored from its snapshots.
+set -- firecracker
+# shellcheck source=tests/e2e/vm_support.bash
+source "${CLEANROOM_SOURCE_DIR:?}/tests/e2e/vm_support.bash"
+
+# A refusal of its API names the request, Firecracker's words and what to do.
+printf 'resources: {vcpus: 64}\n' >"$work/config/ceiling.yaml"
+in_vm 125 --vcpus 33 -- true
+expect 'Firecracker refuses PUT /machine-config: Machine config error: The number of vCPUs'
+expect 'hint: ask for 1 to 32 virtual CPUs'
+record 'r["reason"] == "launch_failed" and r["outcome"] == "infrastructure"'
+rm "$work/config/ceiling.yaml"
+nothing_left
+
+# VMM-10: one with known holes is not started at all.
+# shellcheck disable=SC2016  # for the stub
+printf '#!/bin/sh\n[ "$1" = --version ] && echo "Firecracker v1.14.3" || echo ran >"%s"\n' "$work/ran" >"$work/old"
+chmod 755 "$work/old"
+operator_config "binary_path: $work/old"
+in_vm 125 -- true
+record 'r["reason"] == "vmm_unavailable" and "1.14.3" in r["message"]'
+[ ! -e "$work/ran" ] || fail "an old Firecracker was started"
+operator_config
+
+# The first run makes a template, the second is restored from it: other randomness, another boot, the right time.
+identity='head -c 16 /dev/urandom | od -An -tx1 | tr -d " \n"; echo; cat /proc/sys/kernel/random/uuid; date "+clock %s"'
+for run in first second; do
+  in_vm 0 -- /bin/sh -c "$identity"
+  now=$(date +%s)
+  grep -E '^[0-9a-f]{32}$|^[0-9a-f-]{36}$' "$work/out" | sort >"$work/$run"
+  [ "$(wc -l <"$work/$run")" = 2 ] || fail "the $run run says nothing of itself"
+  guest=$(sed -n 's/^clock \([0-9]*\).*/\1/p' "$work/out")
+  [[ $((now - guest)) =~ ^(-1|[0-9])$ ]] || fail "the $run guest's clock is $((now - guest)) s behind"
+done
+record 'r["start"] == "template" and not r["template_made"] and r["restore_ms"] > 0 and "boot_ms" not in r'
+[ -z "$(comm -12 "$work/first" "$work/second")" ] || fail "two VMs drew the same random bytes"
+
+# Its log and its metrics are with the run, each metrics line an object.
+run=$(last_run)
+grep -q 'Put request on "/snapshot/load"' "$run/firecracker.log" || fail "firecracker.log lacks the requests"
+python3 - "$run/firecracker-metrics.jsonl" <<'PY' || fail "firecracker-metrics.jsonl"
+import json, sys
+lines = [json.loads(line) for line in open(sys.argv[1])]
+assert lines and all("vcpu" in line and "block" in line for line in lines), lines
+PY
+nothing_left
