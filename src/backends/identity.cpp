@@ -52,6 +52,21 @@ Result<std::string> processor_identity() {
   return identity;
 }
 
+Result<std::string> surroundings_identity(const std::filesystem::path& vmm, const LaunchSpec& spec) {
+  std::string text;
+  for (const auto& file : {vmm, spec.kernel, spec.initramfs}) {
+    CR_ASSIGN(const auto identity, file_identity(file));
+    text += identity + "\n";
+  }
+  for (const auto& disk : spec.disks) {
+    struct stat status {};
+    if (::fstat(disk.file.get(), &status) != 0) return base::fail(base::errno_error("look at", "a disk"));
+    text += fmt::format("disk {}\n", status.st_size);
+  }
+  CR_ASSIGN(const auto processor, processor_identity());
+  return text + processor;
+}
+
 bool has_virtualisation(std::string_view processor_identity) {
   const auto begin = processor_identity.find("\nflags");
   if (begin == std::string_view::npos) return false;

@@ -1,6 +1,6 @@
 #pragma once
 // Texts that change whenever a thing does: what snapshots are keyed by.
-#include "src/base/os/result.h"
+#include "src/backends/backend.h"
 
 #include <filesystem>
 #include <string>
@@ -14,6 +14,9 @@ base::Result<std::string> file_identity(const std::filesystem::path& file);
 // what a running guest has found before.
 base::Result<std::string> processor_identity();
 
+// What a snapshot depends on besides the machine's own description: the VMM's program, kernel, initramfs, sizes of the
+// disks, this host's processor. A few system calls.
+base::Result<std::string> surroundings_identity(const std::filesystem::path& vmm, const LaunchSpec& spec);
 // Whether a processor of that identity shows VT-x or AMD-V.
 bool has_virtualisation(std::string_view processor_identity);
 

@@ -1,6 +1,7 @@
 #include "src/runner/host_check.h"
 
 #include "src/backends/accelerator.h"
+#include "src/backends/firecracker/version.h"
 #include "src/backends/guest_kernel.h"
 #include "src/backends/qemu/qemu_version.h"
 #include "src/base/os/io.h"
@@ -56,6 +57,34 @@ HostCheck check_qemu(const Result<std::filesystem::path>& binary) {
   return {"qemu", CheckState::missing, found,
           "it lacks the fix of CVE-2024-3446: a guest can write beyond a virtio device's memory",
           "apt-get install --only-upgrade qemu-system-x86 (7.2.11, 8.2.3, 9.0 or later)"};
+}
+
+// Nothing needs Firecracker unless the operator names it.
+HostCheck check_firecracker(const policy::OperatorConfig& config, const HostPaths& paths, BackendSummary& summary) {
+  const auto& configured = config.firecracker.binary_path;
+  const bool wanted = config.default_backend == "firecracker" || configured.has_value();
+  const auto bad = wanted ? CheckState::missing : CheckState::advice;
+  constexpr const char* kMend = "install Firecracker 1.14.4, 1.15.1 or newer, or set backends.firecracker.binary_path";
+  const auto binary = base::find_program(configured ? configured->native() : "firecracker");
+  const auto version = binary ? backends::firecracker::program_version(*binary, paths.cache / "probes")
+                              : base::fail(base::Error(binary.error()));
+  if (!version) {
+    summary.why_not = binary ? version.error().message : "it is not installed";
+    if (!wanted && !binary) return {"firecracker", CheckState::ok, "not installed, and not needed", "", ""};
+    return {"firecracker", bad, version.error().describe(), "it is the backend that config.yaml names", kMend};
+  }
+  const auto found = fmt::format("{} at {}", version->text, binary->native());
+  if (const auto good = backends::firecracker::check_version(*version); !good) {
+    summary.why_not = good.error().message;
+    return {"firecracker", bad, found, "it lacks fixes that keep a guest in: " + good.error().message, kMend};
+  }
+  const auto probe = backends::probe_kvm_directly();
+  summary.usable = probe.works;
+  summary.why_not = probe.reason;
+  summary.accelerator = "kvm";
+  summary.hardware_isolation = probe.works;
+  summary.templates = config.templates.enable;
+  return {"firecracker", CheckState::ok, found, "", ""};
 }
 
 HostCheck check_kvm(const backends::KvmProbe& probe, const policy::OperatorConfig& config) {
@@ -171,6 +200,9 @@ HostReport check_host() {
     qemu.templates = config.templates.enable;
   }
   report.backends.push_back(std::move(qemu));
+  BackendSummary firecracker{.name = "firecracker"};
+  checks.push_back(check_firecracker(config, *paths, firecracker));
+  report.backends.push_back(std::move(firecracker));
   checks.push_back(check_kernel(config, *paths));
   checks.push_back(check_page_sharing());
   checks.push_back(check_swap());

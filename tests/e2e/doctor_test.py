@@ -70,6 +70,16 @@ class Doctor(unittest.TestCase):
         self.assertIn("CVE-2024-3446", checks["qemu"]["why"])
         self.assertFalse(report["backends"][0]["usable"])
 
+    def test_vmm_10_a_firecracker_that_is_too_old_is_refused(self):
+        stub = self.folder / "firecracker"
+        stub.write_text("#!/bin/sh\necho 'Firecracker v1.14.3'\n")  # a stub: the real ones that are too old are not to be had here
+        stub.chmod(0o755)
+        self.configure(f"backends: {{firecracker: {{binary_path: {stub}}}}}\n")
+        report, checks = self.report(1)
+        self.assertEqual(checks["firecracker"]["state"], "missing")
+        self.assertIn("CVE-2026-5747", checks["firecracker"]["why"])
+        self.assertEqual([backend["usable"] for backend in report["backends"] if backend["name"] == "firecracker"], [False])
+
     def test_what_is_missing_is_named_with_what_mends_it(self):
         self.configure("backends: {qemu: {binary_path: /no/such/qemu}}\n")
         (self.folder / "data/cleanroom/kernels").unlink()

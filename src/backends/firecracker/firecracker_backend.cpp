@@ -49,12 +49,6 @@ VmConfig config_of(const LaunchSpec& spec) {
   return config;
 }
 
-Result<std::uint64_t> file_size(const base::Fd& file) {
-  struct stat status {};
-  if (::fstat(file.get(), &status) != 0) return base::fail(base::errno_error("look at", "a disk"));
-  return static_cast<std::uint64_t>(status.st_size);
-}
-
 // The logs of one VM, and the write ends that its process gets.
 struct Logs {
   std::shared_ptr<CappedLog> console;
@@ -188,16 +182,8 @@ Result<std::string> FirecrackerBackend::snapshot_identity(const LaunchSpec& spec
   std::string text;
   for (const auto& call : boot_calls(config_of(spec)))
     text += describe(call) + " " + call.body + "\n";
-  for (const auto& file : {binary_, spec.kernel, spec.initramfs}) {
-    CR_ASSIGN(const auto identity, file_identity(file));
-    text += identity + "\n";
-  }
-  for (const auto& disk : spec.disks) {
-    CR_ASSIGN(const auto size, file_size(disk.file));
-    text += fmt::format("disk {}\n", size);
-  }
-  CR_ASSIGN(const auto processor, processor_identity());
-  return text + processor;
+  CR_ASSIGN(const auto surroundings, surroundings_identity(binary_, spec));
+  return text + surroundings;
 }
 
 }  // namespace cleanroom::backends::firecracker

@@ -23,12 +23,6 @@ constexpr const char* kProgram = "qemu-system-x86_64";
 // 0.4 % of a usual counter, is another host's.
 constexpr std::uint64_t kTickStep = 10'000;
 
-Result<std::uint64_t> file_size(const base::Fd& file) {
-  struct stat status {};
-  if (::fstat(file.get(), &status) != 0) return base::fail(base::errno_error("look at", "a disk"));
-  return static_cast<std::uint64_t>(status.st_size);
-}
-
 // QEMU would make the file for others to read.
 Result<void> create_memory(const std::filesystem::path& path, std::uint64_t mib) {
   CR_ASSIGN(const auto file, base::open_file(path, O_RDWR | O_CREAT | O_EXCL, 0600));
@@ -136,16 +130,8 @@ Result<std::string> QemuBackend::snapshot_identity(const LaunchSpec& spec) const
   std::string text;
   for (const auto& argument : qemu_arguments(machine, {}))
     text += argument + "\n";
-  for (const auto& file : {binary_, spec.kernel, spec.initramfs}) {
-    CR_ASSIGN(const auto identity, file_identity(file));
-    text += identity + "\n";
-  }
-  for (const auto& disk : spec.disks) {
-    CR_ASSIGN(const auto size, file_size(disk.file));
-    text += fmt::format("disk {}\n", size);
-  }
-  CR_ASSIGN(const auto processor, processor_identity());
-  return text + processor;
+  CR_ASSIGN(const auto surroundings, surroundings_identity(binary_, spec));
+  return text + surroundings;
 }
 
 }  // namespace cleanroom::backends::qemu
