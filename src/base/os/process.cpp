@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/close_range.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -37,15 +38,31 @@ struct ChildPlan {
   std::pair<int, int>* fds;       // (parent's number, child's number); the first is rewritten in the child
   std::size_t fd_count;
   int error_pipe;
-  pid_t parent;
+  int error_pipe_reader;  // the parent's end, which the child holds too at first
   bool new_process_group;
   bool die_with_parent;
+  const ChildSetup* setup;
 };
 
-[[noreturn]] void report_and_exit(int error_pipe) {
-  const int error_number = errno;
-  [[maybe_unused]] const ssize_t ignored = ::write(error_pipe, &error_number, sizeof error_number);
+// What the parent reads when the child did not reach its program.
+struct ChildFailure {
+  int error_number = 0;
+  const char* step = nullptr;  // static text: at the same address in the parent; null: exec, or what leads to it
+};
+
+[[noreturn]] void report_and_exit(int error_pipe, const char* step = nullptr) {
+  ChildFailure failure;
+  failure.error_number = errno;
+  failure.step = step;
+  [[maybe_unused]] const ssize_t ignored = ::write(error_pipe, &failure, sizeof failure);
   ::_exit(127);
+}
+
+// In a pid namespace of its own a child has no parent to ask for; the pipe tells whether anyone still listens.
+bool parent_is_alive(const ChildPlan& plan) {
+  ::close(plan.error_pipe_reader);
+  pollfd entry{plan.error_pipe, 0, 0};
+  return ::poll(&entry, 1, 0) == 0;
 }
 
 void reset_signals() {
@@ -78,12 +95,24 @@ void place_descriptors(const ChildPlan& plan) {
   if (plan.new_process_group) ::setpgid(0, 0);
   if (plan.die_with_parent) {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (::getppid() != plan.parent) ::_exit(127);  // the parent ended before the prctl
+    if (!parent_is_alive(plan)) ::_exit(127);  // it ended before the prctl
   }
   if (plan.working_directory != nullptr && ::chdir(plan.working_directory) != 0) report_and_exit(plan.error_pipe);
   place_descriptors(plan);
-  ::execve(plan.program, plan.argv, plan.envp);
+  if (plan.setup == nullptr) {
+    ::execve(plan.program, plan.argv, plan.envp);
+  } else {
+    if (const char* failed = plan.setup->enter(plan.program)) report_and_exit(plan.error_pipe, failed);
+    if (plan.program == nullptr) ::_exit(0);
+    ::syscall(SYS_execveat, ChildSetup::kProgramFd, "", plan.argv, plan.envp, AT_EMPTY_PATH);
+  }
   report_and_exit(plan.error_pipe);
+}
+
+// clone(), not clone3(): containers' system call filters let it pass, and glibc has no fork() with namespaces.
+pid_t fork_into(unsigned long namespaces) {
+  if (namespaces == 0) return ::fork();
+  return static_cast<pid_t>(::syscall(SYS_clone, namespaces | SIGCHLD, nullptr, nullptr, nullptr, 0));
 }
 
 Result<Fd> open_pidfd(pid_t pid) {
@@ -125,40 +154,58 @@ Result<std::filesystem::path> find_program(std::string_view name, std::string_vi
   return fail(Code::not_found, fmt::format("cannot find program '{}' in PATH", name));
 }
 
-Result<Process> Process::spawn(const SpawnOptions& options) {
-  CR_ASSIGN(const auto program, find_program(options.argv.at(0)));
+// The part that spawn() and rehearse() share.
+struct ProcessStart {
+  static Result<Process> run(const SpawnOptions& options, const char* program);
+};
+
+Result<Process> ProcessStart::run(const SpawnOptions& options, const char* program) {
+  const std::string_view name = program != nullptr ? program : "a process of its own";
   CR_ASSIGN(auto error_pipe, make_pipe());
   // Above every number place_descriptors() uses, so that it stays open until exec.
   Fd high_error_end(::fcntl(error_pipe.write.get(), F_DUPFD_CLOEXEC, 400));
-  if (!high_error_end) return fail(errno_error("prepare", program.native()));
+  if (!high_error_end) return fail(errno_error("prepare", name));
   std::vector<std::pair<int, int>> fds;
   for (const auto& inherited : options.fds)
     fds.emplace_back(inherited.fd->get(), inherited.child_number);
   const auto argv = pointers_of(options.argv);
   const auto envp = pointers_of(options.environment);
-  const ChildPlan plan{program.c_str(),
+  error_pipe.write.reset();
+  const ChildPlan plan{program,
                        argv.data(),
                        envp.data(),
                        options.working_directory.empty() ? nullptr : options.working_directory.c_str(),
                        fds.data(),
                        fds.size(),
                        high_error_end.get(),
-                       ::getpid(),
+                       error_pipe.read.get(),
                        options.new_process_group,
-                       options.die_with_parent};
-  const pid_t pid = ::fork();
-  if (pid < 0) return fail(errno_error("start", program.native()));
+                       options.die_with_parent,
+                       options.setup};
+  const pid_t pid = fork_into(options.setup != nullptr ? options.setup->namespaces() : 0);
+  if (pid < 0) return fail(errno_error("start", name));
   if (pid == 0) run_child(plan);
 
-  error_pipe.write.reset();
   high_error_end.reset();
   auto pidfd = open_pidfd(pid);
   Process process(pid, pidfd ? std::move(*pidfd) : Fd(), options.new_process_group);
   if (!pidfd) return fail(std::move(pidfd).error());
-  int child_errno = 0;
-  CR_ASSIGN(const auto n, read_some(error_pipe.read, std::as_writable_bytes(std::span(&child_errno, 1))));
-  if (n == sizeof child_errno) return fail(errno_error("execute", program.native(), child_errno));
-  return process;
+  ChildFailure failure;
+  CR_ASSIGN(const auto n, read_some(error_pipe.read, std::as_writable_bytes(std::span(&failure, 1))));
+  if (n != sizeof failure) return process;
+  return fail(errno_error(failure.step != nullptr ? failure.step : "execute", name, failure.error_number));
+}
+
+Result<Process> Process::spawn(const SpawnOptions& options) {
+  CR_ASSIGN(const auto program, find_program(options.argv.at(0)));
+  return ProcessStart::run(options, program.c_str());
+}
+
+Result<void> Process::rehearse(const ChildSetup& setup) {
+  SpawnOptions options;
+  options.setup = &setup;
+  CR_TRY(ProcessStart::run(options, nullptr));
+  return {};
 }
 
 Process::Process(Process&& other) noexcept

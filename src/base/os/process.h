@@ -26,6 +26,19 @@ struct InheritedFd {
   const Fd* fd = nullptr;  // borrowed until spawn() returns
 };
 
+// What a child does to itself before it becomes its program: a jail. Prepared before the fork; enter() runs in the
+// child, where only async-signal-safe calls are allowed and nothing may be allocated.
+class ChildSetup {
+ public:
+  // The program is executed from this descriptor, which enter() opens: a name may mean nothing any more by then.
+  // Below it and above 400 numbers are free for what a setup needs until exec.
+  static constexpr int kProgramFd = 900;
+  virtual ~ChildSetup() = default;
+  virtual unsigned long namespaces() const = 0;  // CLONE_NEW*: the child is born in them
+  // Null: go on. Else what could not be done, static text, with the cause in errno. `program` is null in a rehearsal.
+  virtual const char* enter(const char* program) const noexcept = 0;
+};
+
 struct SpawnOptions {
   std::vector<std::string> argv;            // argv[0] is a path, or a name looked up in this process's PATH
   std::vector<std::string> environment;     // "K=V"; nothing else is passed
@@ -33,12 +46,17 @@ struct SpawnOptions {
   std::vector<InheritedFd> fds;             // 0, 1 and 2 not listed are /dev/null
   bool new_process_group = true;
   bool die_with_parent = true;  // PR_SET_PDEATHSIG(SIGKILL)
+  // Borrowed until spawn() returns. Its last act may be a system call filter: after it comes execveat() and, on
+  // failure, write() and exit_group().
+  const ChildSetup* setup = nullptr;
 };
 
 class Process {
  public:
   // not_found / failed_precondition name the program when it cannot be executed.
   static Result<Process> spawn(const SpawnOptions& options);
+  // All that spawn() does with this setup but for exec: whether it works here. Blocks for some milliseconds.
+  static Result<void> rehearse(const ChildSetup& setup);
   Process(Process&& other) noexcept;
   Process& operator=(Process&& other) noexcept;
   ~Process();
@@ -54,6 +72,7 @@ class Process {
 
  private:
   Process(pid_t pid, Fd pidfd, bool own_group) : pid_(pid), pidfd_(std::move(pidfd)), own_group_(own_group) {}
+  friend struct ProcessStart;
   void kill_and_reap() noexcept;
   pid_t pid_ = -1;  // -1 once reaped
   Fd pidfd_;
