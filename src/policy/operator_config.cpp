@@ -146,6 +146,9 @@ base::Result<OperatorConfig> load_operator_config(const OperatorPaths& paths, ba
   config.default_backend = root["default_backend"].text("auto");
   config.allow_emulation = root["allow_emulation"].boolean(false);
   config.allow_record = root["allow_record"].boolean(false);
+  for (const auto& name : root["require_isolation"].texts()) {
+    if (const auto wall = model::parse_wall(name)) config.require_isolation.push_back(*wall);
+  }
   config.audit = decode_audit(root["audit"], file->document, report);
   config.qemu = decode_backend(root["backends"]["qemu"], file->document, report);
   config.firecracker = decode_backend(root["backends"]["firecracker"], file->document, report);

@@ -2,6 +2,7 @@
 // config.yaml: how the operator of this host wants VMs run. Trusted, and therefore refused when others may write it.
 #include "src/base/os/result.h"
 #include "src/base/text/diagnostic.h"
+#include "src/model/wall.h"
 
 #include <sys/types.h>
 
@@ -87,7 +88,8 @@ struct OperatorConfig {
   std::optional<std::filesystem::path> file;  // nullopt: no file, all defaults
   std::string default_backend = "auto";       // auto | firecracker | qemu
   bool allow_emulation = false;
-  bool allow_record = false;  // under Buildkite
+  bool allow_record = false;                   // under Buildkite
+  std::vector<model::Wall> require_isolation;  // no VMM starts without these
   std::optional<AuditConfig> audit;
   BackendConfig qemu;
   // PEM: authorities that the gateway's upstreams may be certified by, besides this host's. Absolute.

@@ -1,6 +1,7 @@
 #include "src/policy/operator_schema.h"
 
 #include "src/base/net/public_key.h"
+#include "src/model/wall.h"
 #include "src/policy/image_signatures.h"
 #include "src/policy/policy_schema.h"
 
@@ -12,6 +13,13 @@ namespace {
 
 using base::Presence;
 using base::SchemaType;
+
+std::vector<std::string> wall_names() {
+  std::vector<std::string> names;
+  for (const auto wall : model::all_walls())
+    names.emplace_back(model::to_string(wall));
+  return names;
+}
 
 base::Schema make_main_rows() {
   return {
@@ -29,6 +37,13 @@ base::Schema make_main_rows() {
        .default_json = "false",
        .doc = "Whether jobs under Buildkite may run with --record; never those of a pull request from another "
               "repository"},
+      {.path = "require_isolation",
+       .type = SchemaType::sequence,
+       .default_json = "[]",
+       .doc = "Walls around the VMM without which no job starts (docs/run-record.md); others that this host lacks cost "
+              "a warning",
+       .max_size = model::all_walls().size()},
+      {.path = "require_isolation[]", .doc = "Wall", .choices = wall_names()},
       {.path = "audit", .type = SchemaType::mapping, .doc = "A second place for every audit line (docs/audit.md)"},
       {.path = "audit.file", .doc = "Absolute path of a file to append to", .min_size = 1, .max_size = 4096},
       {.path = "audit.socket",

@@ -79,6 +79,17 @@ TEST_SUITE("policy/operator_config") {
     CHECK_FALSE(load_operator_config(f.paths)->qemu.vcpus.has_value());
   }
 
+  TEST_CASE("walls may be required by their names; a name that is none is an error") {
+    Fixture f;
+    f.write("etc/config.yaml", "require_isolation: [seccomp, user_namespace, cgroup]\n");
+    const auto config = load_operator_config(f.paths);
+    REQUIRE(config);
+    CHECK(config->require_isolation ==
+          std::vector{model::Wall::seccomp, model::Wall::user_namespace, model::Wall::cgroup});
+    f.write("etc/config.yaml", "require_isolation: [walls]\n");
+    CHECK(load_operator_config(f.paths).error().reason == "config_invalid");
+  }
+
   TEST_CASE("a place for audit lines is a file or a socket") {
     Fixture f;
     f.write("etc/config.yaml", "allow_record: true\naudit: {file: /var/log/x.jsonl, required: true}\n");
