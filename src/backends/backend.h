@@ -6,6 +6,7 @@
 // copy-on-write, has disks and streams of its own, and goes on where the saved one waited for START.
 //
 // Threads: the caller's io_context; no call blocks it for longer than a fork. Deadlines are absolute.
+#include "src/backends/jail/isolation.h"
 #include "src/base/async/asio.h"
 #include "src/base/os/fd.h"
 #include "src/base/os/process.h"
@@ -78,6 +79,7 @@ struct Capabilities {
   std::string why_no_kvm;           // empty with KVM
   std::string vmm_version;          // empty where nobody asked
   bool needs_elf_kernel = false;    // LaunchSpec::kernel must be an uncompressed vmlinux (elf_kernel.h)
+  jail::Isolation isolation;        // of its VMMs from this host
 };
 
 class Backend {

@@ -12,7 +12,7 @@ NEED_README = re.compile(r"^(src/[a-z_]+|guest|hooks|scripts|tests|examples/pipe
 UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b|\b([Nn]ot (yet )?|[Uu]n)implemented\b")
 CODE_RULES = [
     (re.compile(r"(?<![\w.>:])(?:std::|::)?(?:system|popen|execlp|execvp|execvpe)\s*\("), "runs a command through a shell or PATH; use base::Process"),
-    (re.compile(r"this_thread\s*::\s*sleep_|\b(?:usleep|nanosleep|clock_nanosleep)\b|(?<![\w.>:])(?:::)?sleep\s*\("), "sleeps; wait for the event with a deadline"),
+    (re.compile(r"this_thread\s*::\s*sleep_|\b(?:usleep|nanosleep|clock_nanosleep)\s*\(|(?<![\w.>:])(?:::)?sleep\s*\("), "sleeps; wait for the event with a deadline"),
     (re.compile(r"\[(?:=|&)\]\s*(?:\([^)]*\)\s*)?(?:mutable\s*)?->\s*(?:base::)?(?:Awaitable|asio::awaitable)"), "captures everything in a coroutine"),
 ]
 HEADER_RULES = [(re.compile(r"^using\s+namespace\b"), "using namespace in a header")]

@@ -113,7 +113,10 @@ Result<std::unique_ptr<FirecrackerBackend>> FirecrackerBackend::create(asio::any
                             .hardware_isolation = true,
                             .why_no_kvm = {},
                             .vmm_version = version.text,
-                            .needs_elf_kernel = true};
+                            .needs_elf_kernel = true,
+                            .isolation = {}};
+  for (const auto wall : model::all_walls())
+    capabilities.isolation.lose(wall, "this build does not jail Firecracker");
   return std::unique_ptr<FirecrackerBackend>(
       new FirecrackerBackend(std::move(executor), std::move(*binary), std::move(capabilities)));
 }

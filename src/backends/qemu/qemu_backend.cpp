@@ -3,12 +3,15 @@
 #include "src/backends/accelerator.h"
 #include "src/backends/capped_log.h"
 #include "src/backends/identity.h"
+#include "src/backends/qemu/qemu_profile.h"
 #include "src/backends/qemu/qemu_vm.h"
 #include "src/base/os/io.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include <algorithm>
 
 namespace cleanroom::backends::qemu {
 
@@ -49,13 +52,21 @@ Result<std::unique_ptr<QemuBackend>> QemuBackend::create(asio::any_io_executor e
                             .hardware_isolation = probe.works,
                             .why_no_kvm = probe.reason,
                             .vmm_version = {},
-                            .needs_elf_kernel = false};
-  return std::unique_ptr<QemuBackend>(
-      new QemuBackend(std::move(executor), std::move(*binary), std::move(capabilities)));
+                            .needs_elf_kernel = false,
+                            .isolation = {}};
+  auto jail_host = jail::probe_jail_host();
+  capabilities.isolation = jail_host.isolation;
+  return std::unique_ptr<QemuBackend>(new QemuBackend(std::move(executor), std::move(*binary), options.cache_directory,
+                                                      std::move(capabilities), std::move(jail_host)));
 }
 
-QemuBackend::QemuBackend(asio::any_io_executor executor, std::filesystem::path binary, Capabilities capabilities)
-    : executor_(std::move(executor)), binary_(std::move(binary)), capabilities_(std::move(capabilities)) {}
+QemuBackend::QemuBackend(asio::any_io_executor executor, std::filesystem::path binary, std::filesystem::path cache,
+                         Capabilities capabilities, jail::JailHost jail_host)
+    : executor_(std::move(executor)),
+      binary_(std::move(binary)),
+      cache_(std::move(cache)),
+      capabilities_(std::move(capabilities)),
+      jail_host_(std::move(jail_host)) {}
 
 QemuMachine QemuBackend::machine_of(const LaunchSpec& spec) const {
   QemuMachine machine{.binary = binary_,
@@ -69,6 +80,12 @@ QemuMachine QemuBackend::machine_of(const LaunchSpec& spec) const {
   for (const auto& disk : spec.disks)
     machine.disks_read_only.push_back(disk.read_only);
   return machine;
+}
+
+Result<jail::JailedProcess> QemuBackend::start_jailed(base::SpawnOptions options, const QemuMachine& machine,
+                                                      std::uint64_t largest_disk) const {
+  CR_ASSIGN(const auto profile, qemu_profile(machine, largest_disk, cache_));
+  return jail::spawn_jailed(std::move(options), profile, jail_host_);
 }
 
 Result<std::unique_ptr<Vm>> QemuBackend::start(LaunchSpec spec, const QemuMachine& machine, base::Fd state) {
@@ -93,18 +110,20 @@ Result<std::unique_ptr<Vm>> QemuBackend::start(LaunchSpec spec, const QemuMachin
     options.fds.push_back({numbers.state, &state});
     CR_TRY(base::write_all(monitor.a, load_commands(numbers.state)));
   }
-  for (std::size_t slot = 0; slot < spec.disks.size(); ++slot)
+  std::uint64_t largest_disk = 0;
+  for (std::size_t slot = 0; slot < spec.disks.size(); ++slot) {
     options.fds.push_back({numbers.first_disk + static_cast<int>(slot), &spec.disks[slot].file});
+    CR_ASSIGN(const auto size, file_size(spec.disks[slot].file));
+    largest_disk = std::max(largest_disk, size);
+  }
   options.argv = qemu_arguments(machine, numbers);
-  options.working_directory = "/";
-  auto process = base::Process::spawn(options);
-  if (!process) return base::fail(base::Error(Code::failed_precondition, "vmm_unavailable", process.error().message));
+  auto jailed = start_jailed(std::move(options), machine, largest_disk);
+  if (!jailed) return base::fail(base::Error(Code::failed_precondition, "vmm_unavailable", jailed.error().message));
 
   log->drain(executor_, std::move(console.a));
   log->drain(executor_, std::move(messages.read));
   QemuLinks links{.control = std::move(control.a), .network = std::move(network.a), .monitor = std::move(monitor.a)};
-  return std::unique_ptr<Vm>(
-      std::make_unique<QemuVm>(executor_, std::move(*process), std::move(links), std::move(log)));
+  return std::unique_ptr<Vm>(std::make_unique<QemuVm>(executor_, std::move(*jailed), std::move(links), std::move(log)));
 }
 
 Result<std::unique_ptr<Vm>> QemuBackend::launch(LaunchSpec spec) {

@@ -2,6 +2,7 @@
 // The QEMU `microvm` backend: hardware isolation with KVM; under TCG emulation, which QEMU says is no security
 // boundary.
 #include "src/backends/backend.h"
+#include "src/backends/jail/jail.h"
 #include "src/backends/qemu/host_ticks.h"
 #include "src/backends/qemu/qemu_arguments.h"
 
@@ -12,12 +13,13 @@ namespace cleanroom::backends::qemu {
 
 struct QemuOptions {
   std::optional<std::filesystem::path> binary;  // default: qemu-system-x86_64 in PATH
-  std::filesystem::path cache_directory;        // keeps the answer of the KVM probe
+  std::filesystem::path cache_directory;        // keeps the answer of the KVM probe, and QEMU's libraries
 };
 
 class QemuBackend final : public Backend {
  public:
-  // Finds the program and tries KVM; blocks (see probe_kvm). vmm_unavailable when there is no QEMU.
+  // Finds the program, tries KVM and what a jail needs; blocks (see probe_kvm, probe_jail_host). vmm_unavailable when
+  // there is no QEMU.
   static base::Result<std::unique_ptr<QemuBackend>> create(base::asio::any_io_executor executor,
                                                            const QemuOptions& options);
 
@@ -27,13 +29,18 @@ class QemuBackend final : public Backend {
   base::Result<std::string> snapshot_identity(const LaunchSpec& spec) const override;
 
  private:
-  QemuBackend(base::asio::any_io_executor executor, std::filesystem::path binary, Capabilities capabilities);
+  QemuBackend(base::asio::any_io_executor executor, std::filesystem::path binary, std::filesystem::path cache,
+              Capabilities capabilities, jail::JailHost jail_host);
   QemuMachine machine_of(const LaunchSpec& spec) const;
   // `state`: what a machine that is to be restored reads.
   base::Result<std::unique_ptr<Vm>> start(LaunchSpec spec, const QemuMachine& machine, base::Fd state);
+  base::Result<jail::JailedProcess> start_jailed(base::SpawnOptions options, const QemuMachine& machine,
+                                                 std::uint64_t largest_disk) const;
   base::asio::any_io_executor executor_;
   std::filesystem::path binary_;
+  std::filesystem::path cache_;
   Capabilities capabilities_;
+  jail::JailHost jail_host_;
   HostTicks ticks_;
 };
 

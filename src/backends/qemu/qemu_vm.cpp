@@ -35,9 +35,13 @@ std::string load_commands(int state_number) {
          "\n";
 }
 
-QemuVm::QemuVm(const asio::any_io_executor& executor, base::Process process, QemuLinks links,
+QemuVm::QemuVm(const asio::any_io_executor& executor, jail::JailedProcess jailed, QemuLinks links,
                std::shared_ptr<CappedLog> log)
-    : executor_(executor), process_(std::move(process)), links_(std::move(links)), log_(std::move(log)) {
+    : executor_(executor),
+      cgroup_(std::move(jailed.cgroup)),
+      process_(std::move(jailed.process)),
+      links_(std::move(links)),
+      log_(std::move(log)) {
   if (links_.monitor) monitor_.emplace(as_socket(std::move(links_.monitor)));
 }
 

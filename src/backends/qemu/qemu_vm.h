@@ -2,6 +2,7 @@
 // A QEMU process and what joins us to it.
 #include "src/backends/backend.h"
 #include "src/backends/capped_log.h"
+#include "src/backends/jail/jail.h"
 #include "src/backends/qemu/qmp_client.h"
 
 #include <signal.h>
@@ -23,7 +24,7 @@ std::string load_commands(int state_number);
 
 class QemuVm final : public Vm {
  public:
-  QemuVm(const base::asio::any_io_executor& executor, base::Process process, QemuLinks links,
+  QemuVm(const base::asio::any_io_executor& executor, jail::JailedProcess jailed, QemuLinks links,
          std::shared_ptr<CappedLog> log);
 
   // Its channels are connected before the process starts.
@@ -45,6 +46,7 @@ class QemuVm final : public Vm {
   base::Awaitable<base::Result<void>> go_when_loaded();
 
   base::asio::any_io_executor executor_;
+  jail::CgroupLeaf cgroup_;  // goes after its process
   base::Process process_;
   QemuLinks links_;
   std::shared_ptr<CappedLog> log_;

@@ -1,0 +1,42 @@
+#pragma once
+// A cgroup (v2) of its own for one VMM: limits of memory, swap and processes. It is made where this user may: beside
+// the runner's own cgroup, or below it, wherever the memory and pids controllers are delegated.
+#include "src/base/os/fd.h"
+#include "src/base/os/result.h"
+
+#include <cstdint>
+#include <filesystem>
+#include <utility>
+
+namespace cleanroom::backends::jail {
+
+struct CgroupLimits {
+  std::uint64_t memory_bytes = 0;  // memory.max, 0: none; swap is 0 always
+  std::uint64_t processes = 0;     // pids.max
+};
+
+// The directory in which leaves can be made. failed_precondition: why there is none. Also removes leaves there whose
+// runners have ended. Some system calls.
+base::Result<std::filesystem::path> find_cgroup_parent();
+
+class CgroupLeaf {
+ public:
+  CgroupLeaf() = default;  // none
+  static base::Result<CgroupLeaf> create(const std::filesystem::path& parent, const CgroupLimits& limits);
+  CgroupLeaf(CgroupLeaf&& other) noexcept
+      : directory_(std::exchange(other.directory_, {})), entrance_(std::move(other.entrance_)) {}
+  CgroupLeaf& operator=(CgroupLeaf&& other) noexcept;
+  // Removes it. Its processes must have been reaped; what the kernel still holds is swept by a later run.
+  ~CgroupLeaf() { remove(); }
+  // A process that writes "0" to it moves in. -1: none. Its number is above those of a child's descriptors.
+  int entrance() const { return entrance_.get(); }
+
+ private:
+  CgroupLeaf(std::filesystem::path directory, base::Fd entrance)
+      : directory_(std::move(directory)), entrance_(std::move(entrance)) {}
+  void remove() noexcept;
+  std::filesystem::path directory_;  // empty: none, or moved away
+  base::Fd entrance_;
+};
+
+}  // namespace cleanroom::backends::jail

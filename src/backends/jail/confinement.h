@@ -1,0 +1,33 @@
+#pragma once
+// Confinement: what a child does to itself to be in the jail (base::ChildSetup). All is prepared before the fork.
+#include "src/backends/jail/minimal_root.h"
+#include "src/backends/jail/vmm_profile.h"
+#include "src/base/os/process.h"
+
+#include <memory>
+#include <optional>
+#include <string>
+
+namespace cleanroom::backends::jail {
+
+class Confinement final : public base::ChildSetup {
+ public:
+  struct Options {
+    std::optional<MinimalRoot> root;  // nullopt: no namespaces here
+    std::shared_ptr<const SeccompProgram> seccomp;
+    VmmLimits limits;
+    int cgroup_entrance = -1;
+  };
+  explicit Confinement(Options options);
+  unsigned long namespaces() const override;
+  const char* enter(const char* program) const noexcept override;
+
+ private:
+  const char* enter_namespaces() const noexcept;
+  bool limit_resources() const noexcept;
+  Options options_;
+  std::string uid_map_;
+  std::string gid_map_;
+};
+
+}  // namespace cleanroom::backends::jail

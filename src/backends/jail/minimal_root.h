@@ -1,0 +1,31 @@
+#pragma once
+// A root file system of an allow-list: a read-only tmpfs, on which each file is bound, read-only but where it says
+// otherwise. Nothing else of the host's is left in the mount namespace.
+#include "src/backends/jail/vmm_profile.h"
+#include "src/base/os/result.h"
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace cleanroom::backends::jail {
+
+class MinimalRoot {
+ public:
+  // Resolves links and names what is to be made. not_found: a file that is not there.
+  static base::Result<MinimalRoot> plan(const std::vector<JailFile>& files);
+  // In a new process with a mount namespace and CAP_SYS_ADMIN of its own: makes it the root and the working directory.
+  // Async-signal-safe. Null, or what could not be done; errno says why. Linux 5.12 or later.
+  const char* enter() const noexcept;
+
+ private:
+  struct Bind {
+    std::string source;            // below the old root
+    std::string target;            // in the new one
+    std::uint64_t attributes = 0;  // MOUNT_ATTR_*
+  };
+  std::vector<std::string> directories_;  // parents first
+  std::vector<Bind> binds_;
+};
+
+}  // namespace cleanroom::backends::jail

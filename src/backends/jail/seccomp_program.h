@@ -1,0 +1,43 @@
+#pragma once
+// A list of system calls as the kernel's filter program (seccomp(2)). A call outside the list kills the process with
+// SIGSYS. The list is by name: one that this libseccomp does not know is an error, one that this architecture does not
+// have is left out.
+#include "src/base/os/result.h"
+
+#include <linux/filter.h>
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace cleanroom::backends::jail {
+
+// Allowed when argument number `argument`, masked, is `value`. Several of one name: any of them.
+struct ConditionalCall {
+  std::string name;
+  unsigned argument = 0;
+  std::uint64_t mask = ~std::uint64_t{0};
+  std::uint64_t value = 0;
+};
+
+struct SeccompProfile {
+  std::vector<std::string> allowed;
+  std::vector<ConditionalCall> conditional;
+  std::vector<std::string> refused;  // EPERM: what a program tries at its start and does without
+  std::vector<std::string> unknown;  // ENOSYS: as on a kernel without them
+};
+
+class SeccompProgram {
+ public:
+  // Adds what every jailed program needs to be started: execveat() of ChildSetup::kProgramFd, which no descriptor has
+  // once the program runs. Some milliseconds at most.
+  static base::Result<SeccompProgram> compile(const SeccompProfile& profile);
+  // Installs it for the calling thread; async-signal-safe. False: errno says why.
+  bool install() const noexcept;
+
+ private:
+  explicit SeccompProgram(std::vector<sock_filter> code) : code_(std::move(code)) {}
+  std::vector<sock_filter> code_;
+};
+
+}  // namespace cleanroom::backends::jail
