@@ -33,7 +33,14 @@ void print_json(const runner::HostReport& report) {
                         {"hardware_isolation", backend.hardware_isolation},
                         {"templates", backend.templates}});
   }
-  const nlohmann::json all{{"can_run_jobs", report.can_run_jobs()}, {"checks", checks}, {"backends", backends}};
+  auto isolation = nlohmann::json::object();
+  for (const auto wall : model::all_walls()) {
+    const auto& why_absent = report.isolation.why_absent(wall);
+    isolation[std::string(model::to_string(wall))] =
+        why_absent.empty() ? nlohmann::json(true) : nlohmann::json(why_absent);
+  }
+  const nlohmann::json all{
+      {"can_run_jobs", report.can_run_jobs()}, {"checks", checks}, {"backends", backends}, {"isolation", isolation}};
   fmt::print("{}\n", all.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
 }
 

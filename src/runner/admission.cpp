@@ -2,6 +2,7 @@
 
 #include "src/image/image_source.h"
 
+#include <fmt/ranges.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -196,6 +197,22 @@ Result<std::string> judge_emulation(const RunRequest& request, const policy::Ope
   if (request.accept_emulation) return std::string();
   return fmt::format("{}: the VM is emulated, which is slow and no security boundary (--allow-emulation says you know)",
                      why_no_kvm);
+}
+
+Result<std::string> judge_isolation(const policy::OperatorConfig& config, const backends::jail::Isolation& isolation) {
+  if (const auto missing = isolation.missing(config.require_isolation); !missing.empty()) {
+    return base::fail(
+        base::Error(
+            Code::policy_denied, "backend_capability_mismatch",
+            fmt::format("cannot confine the VMM as this host's operator requires: {}", fmt::join(missing, "; ")))
+            .with_hint(
+                "give this host what is missing, or take it off 'require_isolation' in the operator's config.yaml"));
+  }
+  const auto missing = isolation.missing(backends::jail::expected_walls());
+  if (missing.empty()) return std::string();
+  // One cause for many walls is said once.
+  return fmt::format("the VMM is confined less than it could be: {} of {} walls are absent, {}", missing.size(),
+                     backends::jail::expected_walls().size(), missing.front());
 }
 
 }  // namespace cleanroom::runner

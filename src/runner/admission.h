@@ -2,6 +2,7 @@
 // Admission: may this run start, and as what? Reads the operator's files and the policy, and decides; starts nothing.
 // Repository text only narrows what the operator's ceiling gives; a feature that this build cannot enforce is refused,
 // never ignored.
+#include "src/backends/jail/isolation.h"
 #include "src/credentials/bindings.h"
 #include "src/policy/ceiling.h"
 #include "src/policy/image_signatures.h"
@@ -48,5 +49,10 @@ base::Result<Admission> admit(const RunRequest& request, const BackendChooser& c
 // a person running locally is warned. Returns the warning, or nothing.
 base::Result<std::string> judge_emulation(const RunRequest& request, const policy::OperatorConfig& config,
                                           const std::string& why_no_kvm);
+
+// Walls around the VMM that this host lacks: backend_capability_mismatch when the operator requires one of them; else
+// the warning about those that every host is expected to have, or nothing.
+base::Result<std::string> judge_isolation(const policy::OperatorConfig& config,
+                                          const backends::jail::Isolation& isolation);
 
 }  // namespace cleanroom::runner

@@ -3,6 +3,7 @@
 #include "src/backends/accelerator.h"
 #include "src/backends/firecracker/version.h"
 #include "src/backends/guest_kernel.h"
+#include "src/backends/jail/jail.h"
 #include "src/backends/qemu/qemu_version.h"
 #include "src/base/os/io.h"
 #include "src/base/os/process.h"
@@ -11,6 +12,7 @@
 #include "src/policy/operator_config.h"
 #include "src/runner/host_paths.h"
 
+#include <fmt/ranges.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -133,6 +135,20 @@ HostCheck check_writable(const HostPaths& paths) {
           paths.data.native() + ", " + paths.cache.native() + ", " + paths.state.native(), "", ""};
 }
 
+HostCheck check_isolation(const backends::jail::Isolation& isolation, const policy::OperatorConfig& config) {
+  constexpr const char* kMend =
+      "run as an ordinary user, where user namespaces are allowed (sysctl user.max_user_namespaces, "
+      "kernel.apparmor_restrict_unprivileged_userns; in a container its seccomp profile), with a delegated cgroup";
+  const auto absent = isolation.missing({model::all_walls().begin(), model::all_walls().end()});
+  if (absent.empty()) return {"vmm_isolation", CheckState::ok, "every wall around the VMM stands", "", ""};
+  const auto found = fmt::format("absent: {}", fmt::join(absent, "; "));
+  if (!isolation.missing(config.require_isolation).empty()) {
+    return {"vmm_isolation", CheckState::missing, found,
+            "config.yaml requires more (require_isolation): jobs are refused", kMend};
+  }
+  return {"vmm_isolation", CheckState::advice, found, "a VMM that was taken over reaches more of this host", kMend};
+}
+
 // Pages that two VMs share by their content tell one of them what the other holds.
 HostCheck check_page_sharing() {
   if (file_text("/sys/kernel/mm/ksm/run").starts_with("1")) {
@@ -203,6 +219,8 @@ HostReport check_host() {
   BackendSummary firecracker{.name = "firecracker"};
   checks.push_back(check_firecracker(config, *paths, firecracker));
   report.backends.push_back(std::move(firecracker));
+  report.isolation = backends::jail::probe_jail_host().isolation;
+  checks.push_back(check_isolation(report.isolation, config));
   checks.push_back(check_kernel(config, *paths));
   checks.push_back(check_page_sharing());
   checks.push_back(check_swap());

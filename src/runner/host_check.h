@@ -36,7 +36,8 @@ struct BackendSummary {
 struct HostReport {
   std::vector<HostCheck> checks;
   std::vector<BackendSummary> backends;
-  bool can_run_jobs() const;  // nothing is missing
+  backends::jail::Isolation isolation;  // of VMMs, by this host
+  bool can_run_jobs() const;            // nothing is missing
 };
 
 // Blocks: starts QEMU once or twice, some 100 ms.

@@ -68,6 +68,10 @@ Result<void> JobRun::accept_backend() {
   record_.backend = capabilities.name;
   record_.accelerator = backends::to_string(capabilities.accelerator);
   record_.hardware_isolation = capabilities.hardware_isolation;
+  for (const auto wall : model::all_walls())
+    record_.isolation[std::string(model::to_string(wall))] = capabilities.isolation.why_absent(wall);
+  CR_ASSIGN(const auto lack, judge_isolation(admission_->operator_config, capabilities.isolation));
+  if (!lack.empty()) log_.warning(lack);
   if (capabilities.hardware_isolation) return {};
   CR_ASSIGN(const auto warning, judge_emulation(request_, admission_->operator_config, capabilities.why_no_kvm));
   if (!warning.empty()) log_.warning(warning);

@@ -31,6 +31,13 @@ base::Json network_json(const std::vector<NetworkCount>& network) {
   return list;
 }
 
+base::Json isolation_json(const std::map<std::string, std::string>& isolation) {
+  auto walls = base::Json::object();
+  for (const auto& [wall, why_absent] : isolation)
+    walls[wall] = why_absent.empty() ? base::Json(true) : base::Json(why_absent);
+  return walls;
+}
+
 std::string hosts_line(const std::vector<NetworkCount>& network, std::uint64_t NetworkCount::*which) {
   std::string line;
   std::size_t hosts = 0;
@@ -87,6 +94,7 @@ std::string to_json(const RunRecord& record) {
                   {"backend", record.backend},
                   {"accel", record.accelerator},
                   {"hardware_isolation", record.hardware_isolation},
+                  {"isolation", isolation_json(record.isolation)},
                   {"kernel_version", record.kernel_version},
                   {"start", record.template_key.empty() ? "cold" : "template"},
                   {"template", record.template_key},

@@ -55,6 +55,7 @@ struct RunRecord {
   std::string backend;
   std::string accelerator;
   bool hardware_isolation = false;
+  std::map<std::string, std::string> isolation;  // wall around the VMM: why it is absent, empty when it stands
   std::string kernel_version;
   std::string template_key;    // of the template that the VM was restored from; empty: it was booted
   bool template_made = false;  // by this run

@@ -63,6 +63,18 @@ class Doctor(unittest.TestCase):
         self.assertEqual(text.returncode, 0)
         self.assertIn("jobs can run here", text.stdout)
 
+    def test_the_walls_around_a_vmm(self):
+        report, checks = self.report()
+        self.assertEqual(len(report["isolation"]), 13)
+        self.assertIs(report["isolation"]["seccomp"], True)
+        absent = [wall for wall, state in report["isolation"].items() if state is not True]
+        self.assertEqual(checks["vmm_isolation"]["state"], "advice" if absent else "ok")
+        for wall in absent:
+            self.assertIn(f"{wall}: {report['isolation'][wall]}", checks["vmm_isolation"]["found"])
+        if absent:
+            self.configure(f"require_isolation: [{absent[0]}]\n")
+            self.assertEqual(self.report(1)[1]["vmm_isolation"]["state"], "missing")
+
     def test_vmm_10_a_qemu_without_the_virtio_fix_is_refused(self):
         self.stub_qemu("7.2.10")
         report, checks = self.report(1)
