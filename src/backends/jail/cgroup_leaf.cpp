@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -71,10 +72,23 @@ bool controllers_given(const std::filesystem::path& directory) {
   return text && has_word(*text, "memory") && has_word(*text, "pids");
 }
 
+// Root may write everywhere: what it may use shows by systemd's mark of a delegated cgroup alone
+// (systemd.resource-control(5)).
+bool is_delegated(const std::filesystem::path& directory) {
+  if (::geteuid() != 0) return true;
+  char value = 0;
+  for (const char* mark : {"trusted.delegate", "user.delegate"}) {
+    if (::getxattr(directory.c_str(), mark, &value, 1) == 1 && value == '1') return true;
+  }
+  return false;
+}
+
 // Whether children of it can be made, with both controllers, and processes moved from `own` into them: that takes
 // leave to write the cgroup.procs of what both have in common, which is this directory.
 bool is_parent(const std::filesystem::path& directory) {
-  if (::access(directory.c_str(), W_OK) != 0 || ::access((directory / "cgroup.procs").c_str(), W_OK) != 0) return false;
+  if (!is_delegated(directory) || ::access(directory.c_str(), W_OK) != 0 ||
+      ::access((directory / "cgroup.procs").c_str(), W_OK) != 0)
+    return false;
   return controllers_given(directory) ||
          (write_value(directory / "cgroup.subtree_control", "+memory +pids") && controllers_given(directory));
 }

@@ -71,6 +71,8 @@ Result<SeccompProgram> SeccompProgram::compile(const SeccompProfile& profile) {
     CR_TRY(add(filter, SCMP_ACT_ALLOW, name));
   for (const auto& call : profile.conditional)
     CR_TRY(add(filter, SCMP_ACT_ALLOW, call.name, {masked(call.argument, call.mask, call.value)}));
+  for (const auto& call : profile.answered_with_zero)
+    CR_TRY(add(filter, SCMP_ACT_ERRNO(0), call.name, {masked(call.argument, call.mask, call.value)}));
   for (const auto& name : profile.refused)
     CR_TRY(add(filter, SCMP_ACT_ERRNO(EPERM), name));
   for (const auto& name : profile.unknown)

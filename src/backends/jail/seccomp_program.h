@@ -24,6 +24,9 @@ struct SeccompProfile {
   std::vector<std::string> allowed;
   std::vector<ConditionalCall> conditional;
   std::vector<std::string> refused;  // EPERM: what a program tries at its start and does without
+  // Not made, and answered with 0 as if they had been: for openat() that is descriptor 0, whatever was to be opened.
+  // No condition of `conditional` may hold for the same call.
+  std::vector<ConditionalCall> answered_with_zero;
   std::vector<std::string> unknown;  // ENOSYS: as on a kernel without them
 };
 

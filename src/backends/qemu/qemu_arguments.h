@@ -18,7 +18,8 @@ struct ChildFds {
   int network = 4;
   int console = 5;
   int monitor = 6;
-  int state = 7;  // of a saved machine
+  int state = 7;   // of a saved machine
+  int memory = 0;  // of a saved machine, to be read only (with_memory_as_input)
   int first_disk = 10;
 };
 

@@ -26,6 +26,12 @@ constexpr const char* kProgram = "qemu-system-x86_64";
 // 0.4 % of a usual counter, is another host's.
 constexpr std::uint64_t kTickStep = 10'000;
 
+Result<std::uint64_t> file_size(const base::Fd& file) {
+  struct stat status {};
+  if (::fstat(file.get(), &status) != 0) return base::fail(base::errno_error("look at", "a disk"));
+  return static_cast<std::uint64_t>(status.st_size);
+}
+
 // QEMU would make the file for others to read.
 Result<void> create_memory(const std::filesystem::path& path, std::uint64_t mib) {
   CR_ASSIGN(const auto file, base::open_file(path, O_RDWR | O_CREAT | O_EXCL, 0600));
@@ -101,6 +107,11 @@ Result<std::unique_ptr<Vm>> QemuBackend::start(LaunchSpec spec, const QemuMachin
                  {numbers.control, &control.b},
                  {numbers.network, &network.b},
                  {numbers.console, &console.b}};
+  base::Fd memory;
+  if (state) {
+    CR_ASSIGN(memory, base::open_file(machine.snapshot->memory, O_RDONLY));
+    options.fds.push_back({numbers.memory, &memory});
+  }
   base::SocketPair monitor;
   if (machine.snapshot) {
     CR_ASSIGN(monitor, base::make_socket_pair());

@@ -42,8 +42,8 @@ void add_data(std::vector<JailFile>& files, const QemuMachine& machine) {
     add_if_there(files, prefix / directory / kTcgModule, Use::execute);
 }
 
-Result<std::shared_ptr<const jail::SeccompProgram>> seccomp_program(Accelerator accelerator) {
-  CR_ASSIGN(auto program, jail::SeccompProgram::compile(qemu_seccomp(accelerator)));
+Result<std::shared_ptr<const jail::SeccompProgram>> seccomp_program(const jail::SeccompProfile& profile) {
+  CR_ASSIGN(auto program, jail::SeccompProgram::compile(profile));
   return std::make_shared<const jail::SeccompProgram>(std::move(program));
 }
 
@@ -60,13 +60,15 @@ Result<jail::VmmProfile> qemu_profile(const QemuMachine& machine, std::uint64_t 
   add_if_there(files, jail::kLoaderCache, Use::read);
   add_data(files, machine);
   if (machine.accelerator == Accelerator::kvm) files.push_back({"/dev/kvm", Use::device});
-  // QEMU opens the memory for writing in both cases; a restored machine maps it copy-on-write.
-  if (machine.snapshot) files.push_back({machine.snapshot->memory, Use::write});
-  if (!machine.snapshot || machine.snapshot->use == QemuSnapshot::Use::save) {
+  const bool restore = machine.snapshot && machine.snapshot->use == QemuSnapshot::Use::restore;
+  // A restored machine maps its memory copy-on-write.
+  if (machine.snapshot) files.push_back({machine.snapshot->memory, restore ? Use::read : Use::write});
+  if (!restore) {
     files.push_back({machine.kernel, Use::read});
     files.push_back({machine.initramfs, Use::read});
   }
-  CR_ASSIGN(profile.seccomp, seccomp_program(machine.accelerator));
+  const auto calls = qemu_seccomp(machine.accelerator);
+  CR_ASSIGN(profile.seccomp, seccomp_program(restore ? with_memory_as_input(calls) : calls));
   const std::uint64_t memory = machine.memory_mib << 20;
   profile.limits.file_bytes = std::max({largest_disk, memory, kLargestState});
   profile.limits.threads = kThreads + machine.vcpus;

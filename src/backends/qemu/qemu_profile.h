@@ -14,5 +14,8 @@ base::Result<jail::VmmProfile> qemu_profile(const QemuMachine& machine, std::uin
 
 // The system calls that QEMU makes on this accelerator; a test compares them with what a stub may do.
 jail::SeccompProfile qemu_seccomp(Accelerator accelerator);
+// The same for a restored machine: its memory is descriptor 0, opened for reading, whatever QEMU asks for. A template
+// is many machines' memory, and none may write it.
+jail::SeccompProfile with_memory_as_input(jail::SeccompProfile profile);
 
 }  // namespace cleanroom::backends::qemu

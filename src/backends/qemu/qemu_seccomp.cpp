@@ -3,6 +3,7 @@
 #include "src/backends/qemu/qemu_profile.h"
 
 #include <asm/ioctls.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <sys/prctl.h>
 
@@ -70,6 +71,19 @@ jail::SeccompProfile qemu_seccomp(Accelerator accelerator) {
           .conditional = sometimes_allowed(accelerator),
           .refused = words(kRefused),
           .unknown = words(kUnknown)};
+}
+
+// QEMU (file_ram_open) opens its memory with O_RDWR and nothing else, and has no other way; what else it opens for
+// writing, /dev/kvm, has O_CLOEXEC. mmap(MAP_PRIVATE) is content with a descriptor that only reads.
+jail::SeccompProfile with_memory_as_input(jail::SeccompProfile profile) {
+  std::erase(profile.allowed, "openat");
+  const auto open_with = [](std::uint64_t mask, std::uint64_t flags) {
+    return jail::ConditionalCall{.name = "openat", .argument = 2, .mask = mask, .value = flags};
+  };
+  profile.conditional.push_back(open_with(O_ACCMODE, O_RDONLY));
+  profile.conditional.push_back(open_with(O_ACCMODE | O_CLOEXEC, O_RDWR | O_CLOEXEC));
+  profile.answered_with_zero.push_back(open_with(kWord, O_RDWR));
+  return profile;
 }
 
 }  // namespace cleanroom::backends::qemu

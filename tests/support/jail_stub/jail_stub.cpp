@@ -5,6 +5,9 @@
 //   jail_stub open PATH FLAGS  the same; FLAGS is a number
 //   jail_stub call NUMBER      a system call with six arguments that mean nothing; 0, whatever it answered
 //   jail_stub files            every path that can be seen, one a line
+//   jail_stub memory PATH      opens PATH as QEMU its memory; 0 when that is descriptor 0, of which a private copy can
+//   be
+//                              written, and the file cannot
 //   jail_stub inherited        `fd N` for each open descriptor, `env TEXT` for each variable, `uid N`, `gid N`
 //   jail_stub wait             prints "ready", waits until its input ends
 #include <arpa/inet.h>
@@ -14,6 +17,7 @@
 #include <linux/vm_sockets.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
@@ -118,6 +122,20 @@ void list_files() {
   if (error) std::printf("error %s\n", error.message().c_str());
 }
 
+int try_memory(const char* path) {
+  constexpr std::size_t kPage = 4096;
+  if (::open(path, O_RDWR) != 0) return 1;
+  auto* copy = static_cast<char*>(::mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE, 0, 0));
+  if (copy == MAP_FAILED) return 2;
+  *copy = 'X';
+  if (::mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_SHARED, 0, 0) != MAP_FAILED) return 3;
+  void* shared = ::mmap(nullptr, kPage, PROT_READ, MAP_SHARED, 0, 0);
+  if (shared == MAP_FAILED || ::mprotect(shared, kPage, PROT_READ | PROT_WRITE) == 0) return 4;
+  if (::pwrite(0, "X", 1, 0) >= 0 || ::ftruncate(0, 0) == 0) return 5;
+  if (::open(path, O_RDWR | O_CLOEXEC) >= 0 || ::open("/proc/self/fd/0", O_RDWR | O_CLOEXEC) >= 0) return 6;
+  return 0;
+}
+
 void list_inherited() {
   for (int fd = 0; fd < 1100; ++fd) {
     if (::fcntl(fd, F_GETFD) >= 0) std::printf("fd %d\n", fd);
@@ -134,6 +152,7 @@ int main(int argc, char** argv) {
   const std::string first = argc > 2 ? argv[2] : "";
   if (command == "try") return attempt(first, argv[0]);
   if (command == "open") return ::open(first.c_str(), argc > 3 ? std::atoi(argv[3]) : O_RDONLY) < 0 ? errno : 0;
+  if (command == "memory") return try_memory(first.c_str());
   if (command == "call") {
     ::syscall(std::atol(first.c_str()), -1L, -1L, -1L, -1L, -1L, -1L);
     return 0;

@@ -264,6 +264,24 @@ TEST_SUITE("backends/jail") {
     CHECK(rig.run({"call", "39"}).status.success());  // getpid
   }
 
+  TEST_CASE("VMM-04 a restored machine gets its memory to read, and cannot write the template") {
+    Rig rig;
+    if (!rig.has_namespaces()) return;
+    rig.profile.files.back().use = JailFile::Use::read;
+    rig.profile.seccomp = std::make_shared<const jail::SeccompProgram>(
+        jail::SeccompProgram::compile(qemu::with_memory_as_input(qemu::qemu_seccomp(Accelerator::tcg))).value());
+    const auto run = [&](std::vector<std::string> arguments) {
+      const auto memory = base::open_file(rig.writable, O_RDONLY).value();
+      auto started = rig.start(std::move(arguments), {{0, &memory}});
+      REQUIRE_MESSAGE(started.has_value(), started.error().message);
+      return started->process.wait(base::deadline_in(20s)).value();
+    };
+    CHECK(run({"memory", rig.writable}).success());
+    for (const int flags : {O_WRONLY, O_RDWR | O_TRUNC, O_WRONLY | O_CLOEXEC})
+      CHECK(run({"open", rig.writable, std::to_string(flags)}).signal == SIGSYS);
+    CHECK(base::read_file(rig.writable, 100).value() == "content\n");
+  }
+
   TEST_CASE("without user namespaces the other walls stand, and the walls that do not are named") {
     Rig rig;
     rig.host.isolation.lose_namespaces("the kernel refuses");
