@@ -6,6 +6,7 @@
 // copy-on-write, has disks and streams of its own, and goes on where the saved one waited for START.
 //
 // Threads: the caller's io_context; no call blocks it for longer than a fork. Deadlines are absolute.
+#include "src/backends/device_discovery.h"
 #include "src/backends/jail/isolation.h"
 #include "src/base/async/asio.h"
 #include "src/base/os/fd.h"
@@ -31,6 +32,8 @@ struct Disk {
 
 struct LaunchSpec {
   std::filesystem::path kernel;
+  DeviceDiscovery discovery = DeviceDiscovery::acpi;  // what the kernel can do
+  unsigned tick_hz = 0;                               // of the kernel, 0: not known
   std::filesystem::path initramfs;
   std::uint32_t vcpus = 1;
   std::uint64_t memory_mib = 512;

@@ -1,5 +1,6 @@
 #include "src/backends/guest_kernel.h"
 
+#include "src/backends/kernel/kernel_manifest.h"
 #include "src/base/net/sha256.h"
 #include "src/base/os/atomic_file.h"
 #include "src/base/os/io.h"
@@ -111,11 +112,17 @@ Result<GuestKernel> find_guest_kernel(const std::optional<std::filesystem::path>
                       fmt::format("cannot find a guest kernel: '{}' is not there",
                                   configured ? image.native() : (data_directory / "kernels/current/vmlinuz").native()));
     return base::fail(
-        std::move(error).with_hint("run scripts/prepare-kernel, or set backends.qemu.kernel_image in config.yaml"));
+        std::move(error).with_hint("run cleanroom kernel fetch (the distribution's) or cleanroom kernel build (starts "
+                                   "faster), or set backends.qemu.kernel_image in config.yaml"));
   }
-  GuestKernel kernel{image, {}, image.parent_path().filename().native()};
-  if (std::filesystem::exists(image.parent_path() / "load-order", ec))
-    kernel.module_directory = image.parent_path() / "modules";
+  const auto directory = image.parent_path();
+  GuestKernel kernel{.image = image, .module_directory = {}, .version = directory.filename().native()};
+  if (std::filesystem::exists(directory / "load-order", ec)) kernel.module_directory = directory / "modules";
+  if (!std::filesystem::exists(directory / kManifestName, ec)) return kernel;
+  CR_ASSIGN(const auto manifest, read_kernel_manifest(directory));
+  kernel.tick_hz = manifest.tick_hz;
+  if (manifest.mmio_cmdline) kernel.discovery = DeviceDiscovery::command_line;
+  if (!configured && manifest.pvh) kernel.image = directory / "vmlinux";
   return kernel;
 }
 

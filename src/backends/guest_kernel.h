@@ -1,8 +1,10 @@
 #pragma once
-// The guest's kernel and initramfs. A kernel directory holds `vmlinuz`, and for a distribution's kernel `modules/*.ko`
-// and `load-order` (module names, one a line, each after what it needs); scripts/prepare-kernel makes one without root.
-// The initramfs is the agent as /init plus those modules: an uncompressed newc archive (decompression costs more boot
-// time than reading), kept by the hash of its inputs.
+// The guest's kernel and initramfs. A distribution's kernel is a directory with `vmlinuz`, `modules/*.ko` and
+// `load-order` (module names, one a line, each after what it needs); scripts/prepare-kernel makes one without root. A
+// kernel that was built here (src/backends/kernel) has no modules, but `vmlinux` and a manifest that says what it can
+// do. The initramfs is the agent as /init plus those modules: an uncompressed newc archive (decompression costs more
+// boot time than reading), kept by the hash of its inputs.
+#include "src/backends/device_discovery.h"
 #include "src/base/os/result.h"
 
 #include <filesystem>
@@ -15,10 +17,12 @@ struct GuestKernel {
   std::filesystem::path image;
   std::filesystem::path module_directory;  // empty: everything is built in
   std::string version;                     // for the run record
+  DeviceDiscovery discovery = DeviceDiscovery::acpi;
+  unsigned tick_hz = 0;  // its timer ticks a second; 0: not known
 };
 
-// `configured` (an image file; modules beside it count) or else <data>/kernels/current.
-// kernel_unavailable, with what to run.
+// `configured` (an image file; modules and manifest beside it count) or else <data>/kernels/current: its vmlinux where
+// that has a PVH entry, which needs no decompression. kernel_unavailable, with what to run.
 base::Result<GuestKernel> find_guest_kernel(const std::optional<std::filesystem::path>& configured,
                                             const std::filesystem::path& data_directory);
 

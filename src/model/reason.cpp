@@ -61,6 +61,8 @@ std::string_view to_string(Reason reason) {
       return "image_limit";
     case Reason::kernel_unavailable:
       return "kernel_unavailable";
+    case Reason::kernel_build_failed:
+      return "kernel_build_failed";
     case Reason::vmm_unavailable:
       return "vmm_unavailable";
     case Reason::launch_timeout:

@@ -36,6 +36,7 @@ enum class Reason {
   image_invalid,  // manifest, digest, or layer content
   image_limit,    // larger than the limits
   kernel_unavailable,
+  kernel_build_failed,  // tools, source or configuration of the trimmed kernel
   vmm_unavailable,
   launch_timeout,
   launch_failed,        // the VM ended before its agent was ready

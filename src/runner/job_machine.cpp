@@ -58,6 +58,8 @@ double milliseconds_since(base::Deadline begun) {
 
 Result<backends::LaunchSpec> JobRun::launch_spec() const {
   backends::LaunchSpec spec{.kernel = kernel_.image,
+                            .discovery = kernel_.discovery,
+                            .tick_hz = kernel_.tick_hz,
                             .initramfs = initramfs_,
                             .vcpus = admission_->vcpus,
                             .memory_mib = admission_->memory_mib,

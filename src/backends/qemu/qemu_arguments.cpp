@@ -31,6 +31,10 @@ void append_disk(Arguments& into, std::size_t slot, int fd, bool read_only) {
 constexpr const char* kKernelCommandLine =
     "console=ttyS0 quiet loglevel=2 reboot=t panic=-1 8250.nr_uarts=1 random.trust_cpu=on";
 constexpr const char* kTcgClock = " tsc_early_khz={} tsc=reliable";
+// What follows from that rate, where the kernel's own tick is known, and what it is to know of QEMU's timers: without
+// it each further vCPU measures for half a second and the timer is tried out, which says nothing on an emulated
+// processor.
+constexpr const char* kTcgDelays = " lpj={} no_timer_check";
 
 // In an option's value a comma is written twice.
 std::string escaped(const std::string& value) {
@@ -44,7 +48,10 @@ std::string escaped(const std::string& value) {
 void append_kernel(Arguments& into, const QemuMachine& machine) {
   if (machine.snapshot && machine.snapshot->use == QemuSnapshot::Use::restore) return;
   std::string command_line = kKernelCommandLine;
-  if (machine.accelerator == Accelerator::tcg) command_line += fmt::format(kTcgClock, machine.tick_khz);
+  if (machine.accelerator == Accelerator::tcg) {
+    command_line += fmt::format(kTcgClock, machine.tick_khz);
+    if (machine.tick_hz != 0) command_line += fmt::format(kTcgDelays, machine.tick_khz * 1000 / machine.tick_hz);
+  }
   append(into, {"-kernel", machine.kernel.native(), "-initrd", machine.initramfs.native(), "-append", command_line});
 }
 
@@ -61,6 +68,12 @@ void append_snapshot(Arguments& into, const QemuMachine& machine, const ChildFds
   if (restore) append(into, {"-S", "-incoming", "defer"});
 }
 
+// A distribution's kernel finds the virtio-mmio devices in ACPI's tables only. Without ACPI, QEMU appends
+// virtio_mmio.device=... to the kernel's command line.
+constexpr const char* machine_options(DeviceDiscovery discovery) {
+  return discovery == DeviceDiscovery::acpi ? "acpi=on" : "acpi=off";
+}
+
 }  // namespace
 
 std::vector<std::string> qemu_arguments(const QemuMachine& machine, const ChildFds& fds) {
@@ -74,10 +87,9 @@ std::vector<std::string> qemu_arguments(const QemuMachine& machine, const ChildF
       "-no-reboot",
       "-sandbox",
       "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
-      // acpi=on: a distribution's kernel finds the virtio-mmio devices only there.
       "-M",
-      std::string("microvm,acpi=on,rtc=on,usb=off,pcie=off,mem-merge=off,dump-guest-core=off") +
-          (machine.snapshot ? ",memory-backend=memory" : ""),
+      fmt::format("microvm,{},rtc=on,usb=off,pcie=off,mem-merge=off,dump-guest-core=off{}",
+                  machine_options(machine.discovery), machine.snapshot ? ",memory-backend=memory" : ""),
       "-accel",
       kvm ? "kvm" : "tcg,thread=multi",
       "-cpu",

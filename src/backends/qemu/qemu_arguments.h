@@ -35,6 +35,8 @@ struct QemuMachine {
   std::filesystem::path binary;
   Accelerator accelerator = Accelerator::tcg;
   std::filesystem::path kernel;
+  DeviceDiscovery discovery = DeviceDiscovery::acpi;
+  unsigned tick_hz = 0;  // of the kernel, 0: not known
   std::filesystem::path initramfs;
   std::uint32_t vcpus = 1;
   std::uint64_t memory_mib = 512;

@@ -78,6 +78,8 @@ QemuMachine QemuBackend::machine_of(const LaunchSpec& spec) const {
   QemuMachine machine{.binary = binary_,
                       .accelerator = capabilities_.accelerator,
                       .kernel = spec.kernel,
+                      .discovery = spec.discovery,
+                      .tick_hz = spec.tick_hz,
                       .initramfs = spec.initramfs,
                       .vcpus = spec.vcpus,
                       .memory_mib = spec.memory_mib,

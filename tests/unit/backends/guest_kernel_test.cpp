@@ -1,5 +1,6 @@
 #include "src/backends/guest_kernel.h"
 
+#include "src/backends/kernel/kernel_manifest.h"
 #include "src/base/os/atomic_file.h"
 #include "src/base/os/temp_dir.h"
 
@@ -60,6 +61,39 @@ TEST_SUITE("backends/guest_kernel") {
     CHECK(kernel->module_directory == directory.version / "modules");
   }
 
+  TEST_CASE("a built kernel boots its vmlinux, without modules, and finds its devices on the command line") {
+    const KernelDirectory directory;
+    const auto built = directory.root.path() / "kernels/built";
+    REQUIRE(base::make_private_directories(built).has_value());
+    KernelDirectory::write(built / "vmlinuz", "compressed");
+    KernelDirectory::write(built / "vmlinux", "plain");
+    KernelManifest manifest{.name = "built", .mmio_cmdline = true, .pvh = true};
+    KernelDirectory::write(built / kManifestName, to_json_text(manifest));
+
+    const auto debian = find_guest_kernel(directory.version / "vmlinuz", directory.root.path()).value();
+    CHECK(debian.discovery == DeviceDiscovery::acpi);
+
+    std::filesystem::remove(directory.root.path() / "kernels/current");
+    std::filesystem::create_symlink("built", directory.root.path() / "kernels/current");
+    const auto kernel = find_guest_kernel(std::nullopt, directory.root.path()).value();
+    CHECK(kernel.image == built / "vmlinux");
+    CHECK(kernel.discovery == DeviceDiscovery::command_line);
+    CHECK(kernel.module_directory.empty());
+    CHECK(kernel.version == "built");
+    // The operator's image is taken as it is.
+    CHECK(find_guest_kernel(built / "vmlinuz", directory.root.path()).value().image == built / "vmlinuz");
+
+    manifest.mmio_cmdline = false;
+    manifest.pvh = false;
+    KernelDirectory::write(built / kManifestName, to_json_text(manifest));
+    const auto lesser = find_guest_kernel(std::nullopt, directory.root.path()).value();
+    CHECK(lesser.image == built / "vmlinuz");
+    CHECK(lesser.discovery == DeviceDiscovery::acpi);
+
+    KernelDirectory::write(built / kManifestName, "{}");
+    CHECK(find_guest_kernel(std::nullopt, directory.root.path()).error().reason == "kernel_unavailable");
+  }
+
   TEST_CASE("no kernel is one error that says what to run") {
     const auto empty = base::TempDir::create("/tmp", "cleanroom-test-").value();
     for (const auto& configured :
@@ -67,7 +101,7 @@ TEST_SUITE("backends/guest_kernel") {
       const auto kernel = find_guest_kernel(configured, empty.path());
       REQUIRE_FALSE(kernel.has_value());
       CHECK(kernel.error().reason == "kernel_unavailable");
-      CHECK(kernel.error().hint.find("prepare-kernel") != std::string::npos);
+      CHECK(kernel.error().hint.find("cleanroom kernel fetch") != std::string::npos);
     }
   }
 

@@ -51,6 +51,27 @@ TEST_SUITE("backends/qemu_arguments") {
     }
   }
 
+  TEST_CASE("a kernel that finds its devices on the command line boots without ACPI") {
+    auto spec = machine(Accelerator::tcg);
+    CHECK(values_of(qemu_arguments(spec, {}), "-M").front().starts_with("microvm,acpi=on,"));
+    spec.discovery = DeviceDiscovery::command_line;
+    CHECK(values_of(qemu_arguments(spec, {}), "-M").front().starts_with("microvm,acpi=off,"));
+  }
+
+  TEST_CASE("an emulated kernel whose tick is known is told how long a delay loop takes; no other is") {
+    auto spec = machine(Accelerator::tcg);
+    spec.tick_khz = 2'600'000;
+    const auto told = [](const QemuMachine& of) {
+      return values_of(qemu_arguments(of, {}), "-append").front().find(" lpj=26000000 no_timer_check") !=
+             std::string::npos;
+    };
+    CHECK_FALSE(told(spec));
+    spec.tick_hz = 100;
+    CHECK(told(spec));
+    spec.accelerator = Accelerator::kvm;
+    CHECK(values_of(qemu_arguments(spec, {}), "-append").front().find("lpj=") == std::string::npos);
+  }
+
   TEST_CASE("EGR-01 RLY-13 every device is one of a short list") {
     const auto devices = values_of(qemu_arguments(machine(Accelerator::tcg), {}), "-device");
     CHECK(devices.size() == 6);

@@ -1,0 +1,11 @@
+# Embeds files of the tree into the program: bundled_files.h says which and why.
+set(fragment ${CMAKE_SOURCE_DIR}/guest/kernel/fragment.config)
+file(READ ${fragment} CLEANROOM_KERNEL_FRAGMENT)
+set(CLEANROOM_BUNDLED_SCRIPTS "")
+foreach(path scripts/prepare-kernel scripts/fetch-kernel-source scripts/lib/common.sh scripts/lib/debian_package.sh)
+  file(READ ${CMAKE_SOURCE_DIR}/${path} text)
+  string(APPEND CLEANROOM_BUNDLED_SCRIPTS "    {\"${path}\", R\"bundled(${text})bundled\"},\n")
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/${path})
+endforeach()
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${fragment})
+configure_file(${CMAKE_CURRENT_SOURCE_DIR}/kernel/bundled_files.cpp.in ${CMAKE_CURRENT_BINARY_DIR}/bundled_files.cpp @ONLY)
