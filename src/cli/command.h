@@ -16,6 +16,9 @@ using AddCommand = void (*)(CLI::App& app, int& exit_code);
 // src/cli/doctor_command.cpp
 void add_doctor_command(CLI::App& app, int& exit_code);
 
+// src/cli/kernel_command.cpp
+void add_kernel_command(CLI::App& app, int& exit_code);
+
 // src/cli/policy_command.cpp
 void add_policy_command(CLI::App& app, int& exit_code);
 

@@ -15,9 +15,10 @@
 namespace cleanroom::cli {
 namespace {
 
-constexpr std::array<AddCommand, 3> kCommands = {
+constexpr std::array<AddCommand, 4> kCommands = {
     add_doctor_command,
     add_image_command,
+    add_kernel_command,
     add_policy_command,
 };
 
@@ -35,8 +36,9 @@ int usage_error(const CLI::App& app, const CLI::ParseError& error) {
 }
 
 int run(int argc, char** argv) {
-  CLI::App app("Runs CI jobs in microVMs of their own; this tool checks policies and hosts, and prepares images.",
-               "cleanroom");
+  CLI::App app(
+      "Runs CI jobs in microVMs of their own; this tool checks policies and hosts, and prepares images and kernels.",
+      "cleanroom");
   app.set_version_flag("--version", "cleanroom " CLEANROOM_VERSION);
   app.require_subcommand(1);
   app.footer("Exit codes: 0 success, 1 no (denied), 64 usage, 78 policy or configuration refused, 125 infrastructure.");
