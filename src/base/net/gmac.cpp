@@ -10,20 +10,25 @@
 
 namespace cleanroom::base {
 
+namespace {
+
+EVP_MAC* fetch_algorithm() {
+  initialise_libcrypto();
+  return EVP_MAC_fetch(nullptr, "GMAC", nullptr);
+}
+
+}  // namespace
+
 struct Gmac::Context {
-  Context() {
-    initialise_libcrypto();
-    algorithm = EVP_MAC_fetch(nullptr, "GMAC", nullptr);
-    handle = algorithm != nullptr ? EVP_MAC_CTX_new(algorithm) : nullptr;
-  }
+  Context() = default;
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;
   ~Context() {
     EVP_MAC_CTX_free(handle);
     EVP_MAC_free(algorithm);
   }
-  EVP_MAC* algorithm = nullptr;
-  EVP_MAC_CTX* handle = nullptr;
+  EVP_MAC* algorithm = fetch_algorithm();
+  EVP_MAC_CTX* handle = algorithm != nullptr ? EVP_MAC_CTX_new(algorithm) : nullptr;
 };
 
 Gmac::Gmac(const GmacKey& key) : context_(std::make_unique<Context>()) {

@@ -10,12 +10,18 @@
 
 namespace cleanroom::base {
 
+namespace {
+
+EVP_MD_CTX* new_context() {
+  initialise_libcrypto();
+  return EVP_MD_CTX_new();
+}
+
+}  // namespace
+
 struct Sha256::Context {
-  EVP_MD_CTX* handle = nullptr;
-  Context() {
-    initialise_libcrypto();
-    handle = EVP_MD_CTX_new();
-  }
+  EVP_MD_CTX* handle = new_context();
+  Context() = default;
   Context(const Context&) = delete;
   Context& operator=(const Context&) = delete;
   ~Context() { EVP_MD_CTX_free(handle); }
