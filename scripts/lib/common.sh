@@ -46,25 +46,22 @@ clean_scratch() {
 }
 
 # The kernel and the demo image come over the network while the compiler has the processors: start_guest_parts before a
-# build, await_guest_parts after it. More scripts of that kind, relative to the root, may be given. start_guest_part COMMAND...
-# starts one more beside them later on.
+# build, await_guest_parts after it. More scripts of that kind, relative to the root, may be given.
 start_guest_parts() {
-  local part parts=(scripts/prepare-kernel scripts/make-base-image "$@")
-  guest_parts=()
+  local part
+  guest_parts=(scripts/prepare-kernel scripts/make-base-image "$@")
   guest_jobs=()
-  for part in "${parts[@]}"; do start_guest_part "$CLEANROOM_ROOT/$part"; done
-}
-start_guest_part() {
-  guest_parts+=("$*")
   set -m  # each job leads a process group, so that clean_scratch ends its children too
-  "$@" >"$scratch/part-${#guest_parts[@]}" 2>&1 &
+  for part in "${guest_parts[@]}"; do
+    "$CLEANROOM_ROOT/$part" >"$scratch/${part##*/}" 2>&1 &
+    guest_jobs+=($!)
+  done
   set +m
-  guest_jobs+=($!)
 }
 await_guest_parts() {
   local i log
   for i in "${!guest_jobs[@]}"; do
-    log=$scratch/part-$((i + 1))
+    log=$scratch/${guest_parts[i]##*/}
     wait "${guest_jobs[i]}" || { cat "$log" >&2; die "'${guest_parts[i]}' failed"; }
     cat "$log" >&2
   done

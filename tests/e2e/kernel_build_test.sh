@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The trimmed kernel: it is not built twice, and a job that runs on it finds what CI jobs and container engines need.
-# The kernel is the one of this tree's fragment: scripts/test builds it; this test builds it only where nobody did.
+# The kernel is the one of this tree's fragment, built where nobody has: some ten minutes of two processors, so ctest does not have this test:
+#   CLEANROOM_BIN_DIR=build/release/bin CLEANROOM_SOURCE_DIR=. tests/e2e/kernel_build_test.sh
 # shellcheck source=tests/e2e/vm_support.bash
 source "${CLEANROOM_SOURCE_DIR:?}/tests/e2e/vm_support.bash"
 
