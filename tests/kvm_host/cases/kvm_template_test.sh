@@ -9,10 +9,17 @@ export XDG_DATA_HOME
 
 # shellcheck disable=SC2016
 job='cat /proc/sys/kernel/random/uuid /proc/sys/kernel/random/boot_id /etc/machine-id; date "+clock %s"'
-for run in 1 2 3; do
+# A VM inside that hangs at boot, as the emulated host's sometimes do, costs its launch time, and the job starts cold: the next makes the template.
+for _ in 1 2 3; do
+  in_vm 0 --memory 256 -- /bin/true
+  [ -z "$(find "$work/data/cleanroom/templates" -name manifest.json -print -quit 2>/dev/null)" ] || break
+  sed 's/^/  | /' "$work/out"
+done
+record 'r["template_made"] is True'
+for _ in 1 2 3; do
   in_vm 0 --memory 256 -- /bin/sh -c "$job"
   now=$(date +%s)
-  record 'r["accel"] == "kvm" and r["start"] == "template" and r["template_made"] is '"$([ $run = 1 ] && echo True || echo False)"
+  record 'r["accel"] == "kvm" and r["start"] == "template" and r["template_made"] is False'
   guest=$(sed -n 's/^clock \([0-9]*\).*/\1/p' "$work/out")
   took=$(python3 -c 'import json,sys; r=json.load(open(sys.argv[1])); print(int(r["command_ms"] / 1000) + 2)' "$(last_run)/run.json")
   ((now - guest >= -1 && now - guest <= took)) || fail "the guest's clock is $((now - guest)) s behind"
