@@ -50,10 +50,6 @@ Awaitable<Result<void>> meet_agent(backends::Vm& vm, std::optional<channel::Stre
   co_return co_await await_ready(*control, deadline);
 }
 
-double milliseconds_since(base::Deadline begun) {
-  return std::chrono::duration<double, std::milli>(base::SteadyClock::now() - begun).count();
-}
-
 }  // namespace
 
 Result<backends::LaunchSpec> JobRun::launch_spec() const {
@@ -131,7 +127,7 @@ Awaitable<Result<void>> JobRun::boot_cold() {
   auto ready = meet_agent(*machine_->vm, machine_->control, base::deadline_in(admission_->launch_timeout));
   auto booted = co_await uncancelled(std::move(ready));
   if (!booted) co_return base::fail(with_console(std::move(booted).error()));
-  record_.timer.record("boot", milliseconds_since(begun));
+  record_.timer.record_since("boot", begun);
   record_.timer.skip();
   co_return Result<void>{};
 }
@@ -147,7 +143,7 @@ Awaitable<Result<void>> JobRun::resume_machine(std::string template_key, base::D
   CR_CO_TRY(co_await uncancelled(std::move(resumed)));
   machine_->control.emplace(machine_->vm->take_control());
   record_.template_key = std::move(template_key);
-  record_.timer.record("restore", milliseconds_since(begun));
+  record_.timer.record_since("restore", begun);
   record_.timer.skip();
   co_return Result<void>{};
 }
@@ -184,7 +180,7 @@ Awaitable<Result<void>> JobRun::make_template(backends::TemplateBuild build) {
   const auto files = build.files();
   auto saved = save_blank_machine(files);
   CR_CO_TRY(co_await uncancelled(std::move(saved)));
-  record_.timer.record("template", milliseconds_since(begun));
+  record_.timer.record_since("template", begun);
   const auto restoring = base::SteadyClock::now();
   CR_CO_TRY(load_machine(files));
   CR_CO_TRY(co_await resume_machine(build.key(), restoring));

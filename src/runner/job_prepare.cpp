@@ -171,8 +171,7 @@ Awaitable<Result<void>> JobRun::fill_disks() {
   CR_CO_ASSIGN(const auto report, std::move(std::get<0>(first)));
   for (const auto& warning : report.warnings)
     log_.warning(warning);
-  record_.timer.record("workspace",
-                       std::chrono::duration<double, std::milli>(base::SteadyClock::now() - begun).count());
+  record_.timer.record_since("workspace", begun);
   co_return Result<void>{};
 }
 

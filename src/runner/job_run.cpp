@@ -122,7 +122,7 @@ Awaitable<void> JobRun::teardown_phase() {
   }
   // A credential that is held keeps a timer in the loop, and has no business beyond the job.
   if (machine_->egress_ended->over) machine_->gateway.reset();
-  record_.timer.record("teardown", std::chrono::duration<double, std::milli>(base::SteadyClock::now() - begun).count());
+  record_.timer.record_since("teardown", begun);
 }
 
 // The server's coroutines use the resolver and the audit log: they end first.

@@ -28,6 +28,10 @@ class StepTimer {
   // What passes from here on counts for the next step alone: the time until now stands in a record() of its own.
   void skip() { last_ = base::SteadyClock::now(); }
   void record(std::string name, double milliseconds) { steps_.push_back({std::move(name), milliseconds}); }
+  // A step that began then and ends now, beside others.
+  void record_since(std::string name, base::SteadyClock::time_point begun) {
+    record(std::move(name), std::chrono::duration<double, std::milli>(base::SteadyClock::now() - begun).count());
+  }
   const std::vector<Step>& steps() const { return steps_; }
   double total_ms() const;
 
