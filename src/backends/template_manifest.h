@@ -16,7 +16,7 @@ struct TemplateManifest {
   std::string key;  // 64 hex digits
   std::uint64_t memory_bytes = 0;
   base::GmacKey memory_key{};  // of memory_tag, random
-  std::string memory_tag;      // memory_digest.h
+  std::string memory_tag;      // sparse_digest.h
   std::string state_sha256;
 };
 

@@ -1,6 +1,6 @@
 #include "src/backends/template_store.h"
 
-#include "src/backends/memory_digest.h"
+#include "src/backends/sparse_digest.h"
 #include "src/backends/template_manifest.h"
 #include "src/base/net/sha256.h"
 #include "src/base/os/io.h"
@@ -95,7 +95,7 @@ Result<void> TemplateBuild::publish() {
   TemplateManifest manifest{.key = key_};
   base::fill_random(manifest.memory_key);
   CR_ASSIGN(const auto memory, open_own(lock_, kMemory));
-  CR_ASSIGN(const auto digest, digest_memory(memory, manifest.memory_key));
+  CR_ASSIGN(const auto digest, digest_sparse(memory, manifest.memory_key));
   manifest.memory_tag = digest.tag;
   manifest.memory_bytes = digest.size;
   CR_ASSIGN(const auto state, open_own(lock_, kState));
@@ -145,7 +145,7 @@ Result<Template> TemplateStore::find(const std::string& key) const {
 
 Result<void> TemplateStore::verify_memory(const Template& found) {
   CR_ASSIGN(const auto file, base::open_file(found.files.memory, O_RDONLY | O_NOFOLLOW));
-  CR_ASSIGN(const auto digest, digest_memory(file, found.memory_key));
+  CR_ASSIGN(const auto digest, digest_sparse(file, found.memory_key));
   if (digest.tag != found.memory_tag || digest.size != found.memory_bytes)
     return unusable("its memory is not as it was saved");
   return {};

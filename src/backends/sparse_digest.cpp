@@ -1,4 +1,4 @@
-#include "src/backends/memory_digest.h"
+#include "src/backends/sparse_digest.h"
 
 #include "src/base/os/io.h"
 
@@ -44,15 +44,15 @@ Result<Run> next_run(const base::Fd& file, std::uint64_t from, std::uint64_t siz
   const off_t data = ::lseek(file.get(), static_cast<off_t>(from), SEEK_DATA);
   if (data < 0 && errno == ENXIO) return Run{size, size};
   const off_t hole = data < 0 ? data : ::lseek(file.get(), data, SEEK_HOLE);
-  if (hole < 0) return base::fail(base::errno_error("search", "a guest's memory"));
+  if (hole < 0) return base::fail(base::errno_error("search", "a sparse file"));
   return Run{static_cast<std::uint64_t>(data) / kChunk * kChunk, static_cast<std::uint64_t>(hole)};
 }
 
 }  // namespace
 
-Result<MemoryDigest> digest_memory(const base::Fd& file, const base::GmacKey& key) {
+Result<SparseDigest> digest_sparse(const base::Fd& file, const base::GmacKey& key) {
   struct stat status {};
-  if (::fstat(file.get(), &status) != 0) return base::fail(base::errno_error("look at", "a guest's memory"));
+  if (::fstat(file.get(), &status) != 0) return base::fail(base::errno_error("look at", "a sparse file"));
   const auto size = static_cast<std::uint64_t>(status.st_size);
   base::Gmac mac(key);
   std::vector<std::byte> chunk(kChunk);
@@ -70,7 +70,7 @@ Result<MemoryDigest> digest_memory(const base::Fd& file, const base::GmacKey& ke
     mac.update(piece);
   }
   add_number(mac, size);
-  return MemoryDigest{mac.finish_hex(), size};
+  return SparseDigest{mac.finish_hex(), size};
 }
 
 }  // namespace cleanroom::backends

@@ -1,4 +1,4 @@
-#include "src/backends/memory_digest.h"
+#include "src/backends/sparse_digest.h"
 
 #include "src/base/os/io.h"
 #include "src/base/os/temp_dir.h"
@@ -10,7 +10,7 @@
 using namespace cleanroom;
 using namespace cleanroom::backends;
 
-TEST_SUITE("backends/memory_digest") {
+TEST_SUITE("backends/sparse_digest") {
   TEST_CASE("the digest is of what the memory holds, not of which zeros are holes") {
     const auto directory = base::TempDir::create("/tmp", "cleanroom-test-").value();
     const base::GmacKey key{std::byte{1}};
@@ -26,17 +26,17 @@ TEST_SUITE("backends/memory_digest") {
     const auto written = make("written");
     const std::string zeros(256 * 1024, '\0');
     REQUIRE(base::pwrite_all(written, base::as_bytes(zeros), 1 << 20).has_value());
-    const auto digest = digest_memory(sparse, key).value();
+    const auto digest = digest_sparse(sparse, key).value();
     CHECK(digest.size == kSize);
-    CHECK(digest_memory(written, key)->tag == digest.tag);
+    CHECK(digest_sparse(written, key)->tag == digest.tag);
     // The same bytes elsewhere, another key and another length are other digests.
     const auto moved = make("moved");
     REQUIRE(base::pwrite_all(moved, base::as_bytes(std::string(4, '\0')), 70'000).has_value());
     REQUIRE(base::pwrite_all(moved, base::as_bytes("some"), 70'000 + 65536).has_value());
-    CHECK(digest_memory(moved, key)->tag != digest.tag);
-    CHECK(digest_memory(sparse, base::GmacKey{})->tag != digest.tag);
+    CHECK(digest_sparse(moved, key)->tag != digest.tag);
+    CHECK(digest_sparse(sparse, base::GmacKey{})->tag != digest.tag);
     REQUIRE(::ftruncate(written.get(), kSize + 4096) == 0);
-    CHECK(digest_memory(written, key)->tag != digest.tag);
+    CHECK(digest_sparse(written, key)->tag != digest.tag);
   }
 
   TEST_CASE("GMAC: test case 1 of the GCM specification, as a tag of nothing") {
