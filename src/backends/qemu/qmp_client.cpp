@@ -1,12 +1,12 @@
 #include "src/backends/qemu/qmp_client.h"
 
+#include "src/base/os/fd_passing.h"
+#include "src/base/os/io.h"
+
 #include <boost/asio/write.hpp>
 #include <nlohmann/json.hpp>
-#include <sys/socket.h>
-#include <sys/uio.h>
 
 #include <array>
-#include <cstring>
 
 namespace cleanroom::backends::qemu {
 
@@ -39,23 +39,10 @@ Awaitable<Result<void>> QmpClient::send(std::string commands) {
 }
 
 Result<void> QmpClient::send_descriptor(const base::Fd& fd, std::string_view name) {
-  std::string text = fmt::format(R"({{"execute":"getfd","arguments":{{"fdname":"{}"}}}})", name) + "\n";
-  iovec piece{text.data(), text.size()};
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
-  msghdr message{};
-  message.msg_iov = &piece;
-  message.msg_iovlen = 1;
-  message.msg_control = control.data();
-  message.msg_controllen = control.size();
-  cmsghdr* header = CMSG_FIRSTHDR(&message);
-  header->cmsg_level = SOL_SOCKET;
-  header->cmsg_type = SCM_RIGHTS;
-  header->cmsg_len = CMSG_LEN(sizeof(int));
-  const int number = fd.get();
-  std::memcpy(CMSG_DATA(header), &number, sizeof number);
+  const auto text = fmt::format(R"({{"execute":"getfd","arguments":{{"fdname":"{}"}}}})", name) + "\n";
   // A line this short finds room in the socket's buffer: nothing else waits there.
-  if (::sendmsg(socket_.native_handle(), &message, MSG_NOSIGNAL) != static_cast<ssize_t>(text.size()))
-    return base::fail(ended());
+  const std::array<int, 1> fds{fd.get()};
+  if (!base::send_with_fds(socket_.native_handle(), base::as_bytes(text), fds)) return base::fail(ended());
   return {};
 }
 
