@@ -39,9 +39,11 @@ void respond(channel::H2Session& session, channel::StreamId stream, int status, 
   session.finish(stream);
 }
 
-Control::Control(Loop& loop, base::Fd port, const channel::StartRecord& start, std::function<void(std::string)> on_lost)
+Control::Control(Loop& loop, base::Fd port, const channel::StartRecord& start, ExecProcess prepared,
+                 std::function<void(std::string)> on_lost)
     : loop_(loop),
       nonce_(hex(start.nonce)),
+      prepared_(std::move(prepared)),
       link_(loop, std::move(port), channel::Role::server, channel::kControlLimits, *this, std::move(on_lost)) {
   loop_.after_each_turn([this] { remove_finished(); });
 }
@@ -52,12 +54,25 @@ void Control::on_headers(channel::StreamId stream, channel::Headers headers, cha
   if (method == nullptr || path == nullptr) return respond(link_.session(), stream, 400, "no method or path");
   const auto target = channel::parse_target(*path);
   if (!target) return respond(link_.session(), stream, 400, target.error().message);
+  if (target->path == "/v1/health" && *method == "GET") return respond(link_.session(), stream, 200, nonce_);
+  if (!is_open_) {
+    held_.emplace(stream, Held{*method, *target, {}, end == channel::EndStream::yes});
+    return;
+  }
   dispatch(stream, *method, *target);
   if (end == channel::EndStream::yes) on_end(stream);
 }
 
+void Control::open() {
+  is_open_ = true;
+  for (const auto& [stream, request] : std::exchange(held_, {})) {
+    dispatch(stream, request.method, request.target);
+    if (!request.body.empty()) on_data(stream, request.body);
+    if (request.ended) on_end(stream);
+  }
+}
+
 void Control::dispatch(channel::StreamId stream, const std::string& method, const channel::RequestTarget& target) {
-  if (target.path == "/v1/health" && method == "GET") return respond(link_.session(), stream, 200, nonce_);
   if (target.path == "/v1/files" && (method == "GET" || method == "PUT")) return files(stream, method, target);
   if (method == "POST") return post(stream, target);
   respond(link_.session(), stream, 404, "no such request");
@@ -65,7 +80,8 @@ void Control::dispatch(channel::StreamId stream, const std::string& method, cons
 
 void Control::post(channel::StreamId stream, const channel::RequestTarget& target) {
   if (target.path == "/v1/exec") {
-    auto exec = std::make_unique<Exec>(loop_, link_.session(), stream);
+    auto exec = std::make_unique<Exec>(loop_, link_.session(), stream, std::move(prepared_));
+    prepared_.reset();
     execs_.push_back(exec.get());
     by_stream_.emplace(stream, exec.get());
     exchanges_.push_back(std::move(exec));
@@ -144,11 +160,16 @@ Exchange* Control::find(channel::StreamId stream) {
 }
 
 void Control::on_data(channel::StreamId stream, std::span<const std::byte> bytes) {
+  if (const auto held = held_.find(stream); held != held_.end()) {
+    held->second.body.insert(held->second.body.end(), bytes.begin(), bytes.end());
+    return;
+  }
   if (Exchange* exchange = find(stream)) return exchange->on_data(bytes);
   link_.session().consumed(stream, bytes.size());  // of a request that was answered already
 }
 
 void Control::on_end(channel::StreamId stream) {
+  if (const auto held = held_.find(stream); held != held_.end()) held->second.ended = true;
   if (Exchange* exchange = find(stream)) exchange->on_end();
 }
 
@@ -157,6 +178,7 @@ void Control::on_writable(channel::StreamId stream) {
 }
 
 void Control::on_closed(channel::StreamId stream, std::uint32_t) {
+  held_.erase(stream);
   if (Exchange* exchange = find(stream)) exchange->on_closed();
   by_stream_.erase(stream);
 }

@@ -8,6 +8,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <vector>
 
 namespace cleanroom::guest {
@@ -15,9 +16,21 @@ namespace cleanroom::guest {
 class Control final : private channel::H2Session::Handler {
  public:
   // `on_lost` as of H2Link: without the host there is nothing left to do.
-  Control(Loop& loop, base::Fd port, const channel::StartRecord& start, std::function<void(std::string)> on_lost);
+  // `prepared` is for the first command.
+  Control(Loop& loop, base::Fd port, const channel::StartRecord& start, ExecProcess prepared,
+          std::function<void(std::string)> on_lost);
+
+  // The job's root is complete. Until then all requests wait, but for the first: whether the agent is there.
+  void open();
 
  private:
+  // A request that waits. What comes of its body fits the stream's window: nothing is given back to it.
+  struct Held {
+    std::string method;
+    channel::RequestTarget target;
+    std::vector<std::byte> body;
+    bool ended = false;
+  };
   void dispatch(channel::StreamId stream, const std::string& method, const channel::RequestTarget& target);
   void post(channel::StreamId stream, const channel::RequestTarget& target);
   void files(channel::StreamId stream, const std::string& method, const channel::RequestTarget& target);
@@ -36,7 +49,10 @@ class Control final : private channel::H2Session::Handler {
 
   Loop& loop_;
   std::string nonce_;
+  std::optional<ExecProcess> prepared_;
   H2Link link_;
+  bool is_open_ = false;
+  std::map<channel::StreamId, Held> held_;
   std::map<channel::StreamId, Exchange*> by_stream_;
   std::vector<std::unique_ptr<Exchange>> exchanges_;
   std::vector<Exec*> execs_;  // those of exchanges_

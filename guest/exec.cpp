@@ -4,10 +4,8 @@
 #include "src/base/os/io.h"
 
 #include <fcntl.h>
-#include <linux/sched.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <termios.h>
 
 #include <algorithm>
@@ -67,17 +65,20 @@ base::Fd duplicate(const base::Fd& fd) {
 
 }  // namespace
 
-Exec::Exec(Loop& loop, channel::H2Session& session, channel::StreamId stream)
-    : loop_(loop), session_(session), stream_(stream), writer_(session, stream), input_(loop, session, stream) {}
+Exec::Exec(Loop& loop, channel::H2Session& session, channel::StreamId stream, std::optional<ExecProcess> prepared)
+    : loop_(loop),
+      session_(session),
+      stream_(stream),
+      writer_(session, stream),
+      input_(loop, session, stream),
+      process_(std::move(prepared)) {}
 
 Exec::~Exec() {
   for (auto& output : outputs_)
     close_output(output);
-  if (control_) loop_.forget(control_.get());
-  if (child_ > 0 && !child_ended_) {
-    loop_.forget_child(child_);
-    ::kill(child_, SIGKILL);
-  }
+  if (!is_started_) return;
+  close_control();
+  if (!child_ended_) loop_.forget_child(process_->pid());
 }
 
 void Exec::refuse(int status, std::string_view text) {
@@ -87,7 +88,7 @@ void Exec::refuse(int status, std::string_view text) {
 }
 
 void Exec::on_data(std::span<const std::byte> bytes) {
-  if (child_ == 0 && !refused_) on_request_bytes(bytes);
+  if (!is_started_ && !refused_) on_request_bytes(bytes);
   if (refused_ || request_.has_stdin == 0) {
     session_.consumed(stream_, bytes.size());
   } else if (!bytes.empty()) {
@@ -97,7 +98,7 @@ void Exec::on_data(std::span<const std::byte> bytes) {
 
 // Takes the record's part of `bytes`; the rest is stdin.
 void Exec::on_request_bytes(std::span<const std::byte>& bytes) {
-  constexpr std::size_t kHead = 4;
+  constexpr std::size_t kHead = channel::kExecRequestHead;
   const auto take = [&](std::size_t wanted) {
     const auto size = std::min(wanted - record_.size(), bytes.size());
     record_.insert(record_.end(), bytes.begin(), bytes.begin() + static_cast<std::ptrdiff_t>(size));
@@ -120,40 +121,47 @@ void Exec::on_request_bytes(std::span<const std::byte>& bytes) {
 }
 
 base::Result<void> Exec::start() {
-  static std::uint64_t count = 0;
-  CR_ASSIGN(cgroup_, Cgroup::create(fmt::format("{}-{}", ++count, request_.id)));
-  ExecChannels channels;
-  int ends[2] = {-1, -1};
-  if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
-    return base::fail(base::errno_error("make", "a socket pair"));
+  if (!process_) {
+    CR_ASSIGN(auto prepared, ExecProcess::prepare());
+    process_.emplace(std::move(prepared));
   }
-  control_ = base::Fd(ends[0]);
-  channels.control = base::Fd(ends[1]);
-  loop_.watch(control_.get(), EPOLLIN, [this](std::uint32_t) { on_report(); });
+  CR_ASSIGN(const auto streams, open_streams());
+  CR_TRY(process_->run(request_, streams));
+  is_started_ = true;
+  loop_.watch(process_->control().get(), EPOLLIN, [this](std::uint32_t) { on_report(); });
+  loop_.watch_child(process_->pid(), [this](int) { on_child_end(); });
+  request_.commands.clear();
+  request_.environment.clear();
+  CR_TRY(session_.submit_response(stream_, {{":status", "200"}}, channel::EndStream::no));
+  wait_for_outputs();
+  return {};
+}
 
+base::Result<ExecStreams> Exec::open_streams() {
+  ExecStreams streams;
   base::Fd to_command;
   outputs_[1].type = channel::FrameType::standard_error;
   if (request_.tty != 0) {
     CR_ASSIGN(auto terminal, open_terminal(request_.rows, request_.columns));
-    channels.input = duplicate(terminal.slave);
-    channels.output = duplicate(terminal.slave);
-    channels.errors = std::move(terminal.slave);
+    streams.input = duplicate(terminal.slave);
+    streams.output = duplicate(terminal.slave);
+    streams.errors = std::move(terminal.slave);
     to_command = duplicate(terminal.master);
     terminal_ = duplicate(terminal.master);
     outputs_[0].fd = std::move(terminal.master);
   } else {
     CR_ASSIGN(auto output, base::make_pipe());
     CR_ASSIGN(auto errors, base::make_pipe());
-    channels.output = std::move(output.write);
-    channels.errors = std::move(errors.write);
+    streams.output = std::move(output.write);
+    streams.errors = std::move(errors.write);
     outputs_[0].fd = std::move(output.read);
     outputs_[1].fd = std::move(errors.read);
     if (request_.has_stdin != 0) {
       CR_ASSIGN(auto input, base::make_pipe());
-      channels.input = std::move(input.read);
+      streams.input = std::move(input.read);
       to_command = std::move(input.write);
     } else {
-      CR_ASSIGN(channels.input, base::open_file("/dev/null", O_RDONLY));
+      CR_ASSIGN(streams.input, base::open_file("/dev/null", O_RDONLY));
     }
   }
   for (auto& output : outputs_) {
@@ -165,31 +173,12 @@ base::Result<void> Exec::start() {
     CR_TRY(base::set_nonblocking(to_command, true));
     input_.open(std::move(to_command));
   }
-  return start_child(std::move(channels));
-}
-
-base::Result<void> Exec::start_child(ExecChannels channels) {
-  int pidfd = -1;
-  clone_args arguments{};
-  arguments.flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_PIDFD | CLONE_INTO_CGROUP;
-  arguments.pidfd = reinterpret_cast<std::uintptr_t>(&pidfd);
-  arguments.exit_signal = SIGCHLD;
-  arguments.cgroup = static_cast<std::uint64_t>(cgroup_->directory().get());
-  const auto child = static_cast<pid_t>(::syscall(SYS_clone3, &arguments, sizeof arguments));
-  if (child < 0) return base::fail(base::errno_error("start", "the command's init"));
-  if (child == 0) run_exec_init(request_, channels);
-  child_ = child;
-  pidfd_ = base::Fd(pidfd);
-  loop_.watch_child(child_, [this](int) { on_child_end(); });
-  request_.commands.clear();
-  request_.environment.clear();
-  CR_TRY(session_.submit_response(stream_, {{":status", "200"}}, channel::EndStream::no));
-  wait_for_outputs();
-  return {};
+  return streams;
 }
 
 void Exec::signal(std::uint8_t number) {
-  if (control_ && ::send(control_.get(), &number, 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) return;  // it is ending
+  if (process_ && process_->control() && ::send(process_->control().get(), &number, 1, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+    return;  // it is ending
 }
 
 void Exec::resize(std::uint16_t rows, std::uint16_t columns) {
@@ -199,7 +188,7 @@ void Exec::resize(std::uint16_t rows, std::uint16_t columns) {
 
 void Exec::on_end() {
   if (refused_) return;
-  if (child_ == 0) return refuse(400, "the exec request ended early");
+  if (!is_started_) return refuse(400, "the exec request ended early");
   input_.end(request_.tty != 0 ? std::vector{kTerminalEnd} : std::vector<std::byte>{});
 }
 
@@ -214,12 +203,12 @@ void Exec::on_closed() {
   input_.close();
   for (auto& output : outputs_)
     close_output(output);
-  if (child_ == 0 || child_ended_) {
+  if (!is_started_ || child_ended_) {
     over_ = true;
     return;
   }
-  ::syscall(SYS_pidfd_send_signal, pidfd_.get(), SIGKILL, nullptr, 0);  // its namespace's init: all go
-  cgroup_->kill_all();
+  process_->kill();
+  process_->cgroup().kill_all();
 }
 
 void Exec::wait_for_outputs() {
@@ -247,33 +236,34 @@ void Exec::close_output(Output& output) {
   output.fd.reset();
 }
 
+void Exec::close_control() {
+  if (!process_->control()) return;
+  loop_.forget(process_->control().get());
+  process_->close_control();
+}
+
 void Exec::on_report() {
   std::array<std::byte, kMaxReport> buffer;
-  const ssize_t n = ::recv(control_.get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
+  const ssize_t n = ::recv(process_->control().get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
   if (n > 0) {
     last_frame_.assign(buffer.begin(), buffer.begin() + n);
     return;
   }
-  loop_.forget(control_.get());
-  control_.reset();
+  close_control();
 }
 
 void Exec::on_child_end() {
   child_ended_ = true;
-  if (control_) {
-    on_report();
-    if (control_) {
-      loop_.forget(control_.get());
-      control_.reset();
-    }
-  }
-  ReportReader reader(cgroup_->had_memory_kill());
+  process_->end();
+  if (process_->control()) on_report();
+  close_control();
+  ReportReader reader(process_->cgroup().had_memory_kill());
   channel::FrameDecoder decoder(reader);
   // No whole report: the init was killed, which only the kernel or an attack from inside the job does.
   const bool is_reported = decoder.feed(last_frame_) && decoder.is_complete();
   if (!is_reported) reader.on_exited(channel::Exited{.signal = SIGKILL});
   last_frame_ = std::move(reader.frame);
-  cgroup_->kill_all();
+  process_->cgroup().kill_all();
   input_.close();
   end_if_done();
 }

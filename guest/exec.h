@@ -2,8 +2,8 @@
 // Exec: one `POST /v1/exec`. Reads the request, starts the command in namespaces of its own (exec_init.h), and carries
 // its streams. The command is over when its main process is: everything it started is killed then (as in a container),
 // what is left in the pipes is sent, then the exit record.
-#include "guest/cgroup.h"
 #include "guest/exchange.h"
+#include "guest/exec_process.h"
 #include "guest/stream_io.h"
 #include "src/channel/messages.h"
 
@@ -15,11 +15,12 @@ namespace cleanroom::guest {
 
 class Exec final : public Exchange {
  public:
-  Exec(Loop& loop, channel::H2Session& session, channel::StreamId stream);
+  // `prepared`: processes that are there already, if there are any.
+  Exec(Loop& loop, channel::H2Session& session, channel::StreamId stream, std::optional<ExecProcess> prepared);
   ~Exec() override;
 
   const std::string& id() const { return request_.id; }  // empty until the request was read
-  bool is_running() const { return child_ > 0; }
+  bool is_running() const { return is_started_; }
   void signal(std::uint8_t number);
   void resize(std::uint16_t rows, std::uint16_t columns);
 
@@ -36,12 +37,13 @@ class Exec final : public Exchange {
   };
   void on_request_bytes(std::span<const std::byte>& bytes);
   base::Result<void> start();
-  base::Result<void> start_child(struct ExecChannels channels);
+  base::Result<ExecStreams> open_streams();
   void refuse(int status, std::string_view text);
   void read_output(Output& output);
   void close_output(Output& output);
   void wait_for_outputs();
   void on_report();
+  void close_control();
   void on_child_end();
   void end_if_done();
 
@@ -54,12 +56,10 @@ class Exec final : public Exchange {
   bool refused_ = false;
   bool input_ended_ = false;
   channel::ExecRequest request_;
-  std::optional<Cgroup> cgroup_;
-  base::Fd control_;   // to the child's init
+  std::optional<ExecProcess> process_;
   base::Fd terminal_;  // the pty's master, for resize
   std::array<Output, 2> outputs_;
-  pid_t child_ = 0;
-  base::Fd pidfd_;
+  bool is_started_ = false;
   bool child_ended_ = false;
   std::vector<std::byte> last_frame_;  // exited or failed
   bool last_frame_sent_ = false;

@@ -1,7 +1,9 @@
 #include "guest/exec_init.h"
 
 #include "guest/exec_command.h"
+#include "src/base/os/fd_passing.h"
 #include "src/base/os/io.h"
+#include "src/channel/messages.h"
 
 #include <fcntl.h>
 #include <sched.h>
@@ -18,6 +20,7 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <vector>
 
 namespace cleanroom::guest {
 namespace {
@@ -38,11 +41,12 @@ base::Result<void> mount_over(const char* type, const std::string& target, unsig
   return {};
 }
 
-// /proc and /sys/fs/cgroup show this namespace, so each command has its own; everything else was mounted at START.
+// /proc and /sys/fs/cgroup show this namespace, so each command has its own; everything else is the agent's.
 base::Result<void> enter_root() {
   if (::unshare(CLONE_NEWCGROUP) != 0) return base::fail(base::errno_error("unshare", "cgroup namespace"));
-  if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
-    return base::fail(base::errno_error("make private", "/"));
+  // What the agent mounts at START comes here too; nothing goes the other way.
+  if (::mount(nullptr, "/", nullptr, MS_REC | MS_SLAVE, nullptr) != 0) {
+    return base::fail(base::errno_error("take mounts from", "the agent"));
   }
   const std::string root = kJobRoot;
   CR_TRY(mount_over("proc", root + "/proc", MS_NOSUID | MS_NODEV | MS_NOEXEC));
@@ -55,11 +59,26 @@ base::Result<void> enter_root() {
   return {};
 }
 
-// Closes all but 0-2 and `keep`, which becomes 3.
-base::Fd close_others(const base::Fd& keep) {
-  if (keep.get() != 3) ::dup3(keep.get(), 3, O_CLOEXEC);
-  ::close_range(4, ~0U, 0);
-  return base::Fd(3);
+struct InitChannels {
+  base::Fd control;
+  base::Fd request;
+  base::Fd go;
+};
+
+// 0-2 lead nowhere, and nothing else of the agent's is open.
+InitChannels take_over(const InitFds& fds) {
+  constexpr int kFirst = 3;
+  const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+  for (int fd = 0; fd < kFirst; ++fd)
+    ::dup2(null, fd);
+  // Copies above all that is open, and from there to their places: none may be overwritten before it was moved.
+  std::array<int, 3> numbers{fds.control, fds.request, fds.go};
+  for (int& number : numbers)
+    number = ::fcntl(number, F_DUPFD_CLOEXEC, kFirst + static_cast<int>(numbers.size()));
+  for (std::size_t i = 0; i < numbers.size(); ++i)
+    ::dup3(numbers[i], kFirst + static_cast<int>(i), O_CLOEXEC);
+  ::close_range(kFirst + numbers.size(), ~0U, 0);
+  return {.control = base::Fd(kFirst), .request = base::Fd(kFirst + 1), .go = base::Fd(kFirst + 2)};
 }
 
 std::uint64_t microseconds(const timeval& time) {
@@ -110,14 +129,34 @@ void pass_signal(const base::Fd& control, pid_t command) {
   }
 }
 
+// The request and the streams of the command that this process is to be.
+base::Result<channel::ExecRequest> receive_request(const InitChannels& channels) {
+  CR_ASSIGN(const auto streams, base::receive_fds<3>(channels.go));
+  for (std::size_t i = 0; i < streams.size(); ++i)
+    ::dup2(streams[i].get(), static_cast<int>(i));
+  struct stat status {};
+  if (::fstat(channels.request.get(), &status) != 0) return base::fail(base::errno_error("look at", "the request"));
+  std::vector<std::byte> record(static_cast<std::size_t>(status.st_size));
+  CR_TRY(base::pread_exact(channels.request, record, 0));
+  return channel::decode_exec_request(std::span(record).subspan(channel::kExecRequestHead));
+}
+
+[[noreturn]] void wait_and_become_command(const InitChannels& channels, const base::Fd& report) {
+  const auto request = receive_request(channels);
+  if (!request && request.error().code == base::Code::unavailable) ::_exit(1);  // the agent needs none
+  const auto error = request ? become_command(*request) : request.error();
+  const auto text = channel::encode(
+      channel::ExecFailed{.os_errno = static_cast<std::uint32_t>(error.os_errno), .message = error.describe()});
+  if (!base::write_all(report, text)) ::_exit(2);
+  ::_exit(1);
+}
+
 }  // namespace
 
-void run_exec_init(const channel::ExecRequest& request, const ExecChannels& channels) {
+void run_exec_init(const InitFds& fds) {
   ::prctl(PR_SET_NAME, "cleanroom-init");
-  ::dup2(channels.input.get(), 0);
-  ::dup2(channels.output.get(), 1);
-  ::dup2(channels.errors.get(), 2);
-  const base::Fd control = close_others(channels.control);
+  InitChannels channels = take_over(fds);
+  const base::Fd& control = channels.control;
   if (auto entered = enter_root(); !entered) fail_start(control, entered.error());
 
   sigset_t set;
@@ -134,20 +173,17 @@ void run_exec_init(const channel::ExecRequest& request, const ExecChannels& chan
   if (command < 0) fail_start(control, base::errno_error("start", "the command"));
   if (command == 0) {
     started->read.reset();
-    const auto error = become_command(request);
-    const auto text = channel::encode(
-        channel::ExecFailed{.os_errno = static_cast<std::uint32_t>(error.os_errno), .message = error.describe()});
-    if (!base::write_all(started->write, text)) ::_exit(2);
-    ::_exit(1);
+    wait_and_become_command(channels, started->write);
   }
-  started->write.reset();
-  // Our ends of its streams would keep them open after it closed them.
-  const base::Fd null(::open("/dev/null", O_RDWR | O_CLOEXEC));
-  for (int fd = 0; fd < 3; ++fd)
-    ::dup2(null.get(), fd);
   if (const base::Fd score(::open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC)); score) {
     if (!base::write_all(score, "-1000")) ::_exit(1);  // when memory runs out the command goes, not its reporter
   }
+  const std::uint8_t mark = 0;
+  if (::send(channels.go.get(), &mark, 1, MSG_NOSIGNAL) < 0) ::_exit(1);
+  // Our ends would keep the agent from seeing that the command is gone.
+  started->write.reset();
+  channels.request.reset();
+  channels.go.reset();
   const auto failure = base::read_all(started->read, "start report", 64 * 1024);
   if (failure && !failure->empty()) {
     send_report(control, {base::as_bytes(*failure).begin(), base::as_bytes(*failure).end()});

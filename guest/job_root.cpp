@@ -1,32 +1,32 @@
 #include "guest/job_root.h"
 
+#include "guest/disks.h"
 #include "guest/exec_init.h"
+#include "guest/image_warmup.h"
 #include "guest/name_table.h"
 #include "guest/root_path.h"
 #include "src/base/os/io.h"
 #include "src/base/os/random.h"
 
 #include <fcntl.h>
-#include <linux/fs.h>
-#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <filesystem>
-#include <optional>
 
 namespace cleanroom::guest {
 namespace {
 
 constexpr const char* kImage = "/image";
 constexpr const char* kScratch = "/scratch";
-// What every job's root has is made here, and moved into it.
+// The job's /dev is made here, and moved into its root: an image may have anything there.
 constexpr const char* kStagedDevices = "/staged-dev";
-constexpr const char* kStagedSys = "/staged-sys";
-constexpr std::uint8_t kImageSlot = 0;
+
+// What stands in the files until START: as long as what replaces it, which is then one page that is there already.
+constexpr std::size_t kMachineIdDigits = 32;
+constexpr const char* kNoHostname = "cleanroom-00000000";
 
 struct MountOptions {
   const char* type = "";
@@ -49,57 +49,19 @@ base::Result<void> make_directory(const std::string& path, mode_t mode) {
   return {};
 }
 
-// QEMU gives each drive the serial "slot<N>", because its devices may be found in any order. Firecracker's serials are
-// its own business and its devices are found in the order they were made: there the order decides.
-base::Result<std::string> find_disk(std::uint8_t slot) {
-  const std::string wanted = fmt::format("slot{}", slot);
-  bool has_serials = false;
-  std::error_code error;
-  for (const auto& entry : std::filesystem::directory_iterator("/sys/block", error)) {
-    const std::string name = entry.path().filename();
-    if (!name.starts_with("vd")) continue;
-    const auto serial = base::read_file(entry.path() / "serial", 64);
-    if (!serial || !serial->starts_with("slot")) continue;
-    has_serials = true;
-    if (*serial == wanted) return "/dev/" + name;
-  }
-  const auto by_order = fmt::format("/dev/vd{}", static_cast<char>('a' + slot % 26));
-  if (has_serials || ::access(by_order.c_str(), F_OK) != 0) {
-    return base::fail(base::Code::not_found, fmt::format("cannot find the disk of slot {}", slot));
-  }
-  return by_order;
+base::Result<void> mount_disk_at(const std::string& device, const char* target, bool read_only) {
+  CR_TRY(make_directory(target, 0700));
+  CR_ASSIGN(const auto directory, base::open_file(target, O_PATH | O_DIRECTORY));
+  return mount_disk(device, directory, read_only);
 }
 
-base::Result<void> mount_disk(std::uint8_t slot, const std::string& target, bool read_only) {
-  CR_ASSIGN(const auto device, find_disk(slot));
-  // The file behind it may have changed since a snapshot: nothing cached from then may be believed.
-  CR_ASSIGN(const auto fd, base::open_file(device, O_RDONLY));
-  if (::ioctl(fd.get(), BLKFLSBUF, 0) != 0) return base::fail(base::errno_error("flush", device));
-  // No disk outlives the VM, so nothing waits for the platter; "noload": a read-only image has no journal to replay.
-  return mount_with({.type = "ext4",
-                     .source = device,
-                     .target = target,
-                     .flags = MS_NODEV | (read_only ? std::uint64_t{MS_RDONLY} : std::uint64_t{MS_NOATIME}),
-                     .data = read_only ? "noload" : "barrier=0"});
-}
-
-bool is_mounted(const char* directory) {
-  struct stat inside {};
-  struct stat outside {};
-  return ::stat(directory, &inside) == 0 && ::stat("/", &outside) == 0 && inside.st_dev != outside.st_dev;
-}
-
-base::Result<void> move_mount(const char* from, const std::string& to) {
+base::Result<void> move_to(const char* from, const std::string& to) {
   if (::mount(from, to.c_str(), nullptr, MS_MOVE, nullptr) != 0) return base::fail(base::errno_error("move", to));
   return {};
 }
 
-base::Result<void> mount_overlay(const channel::StartRecord& start) {
-  for (const auto* directory : {kImage, kScratch, kJobRoot})
-    CR_TRY(make_directory(directory, 0700));
-  // The image was mounted before READY where it could be: a template is of one image, and nobody writes it.
-  if (start.rootfs_slot != kImageSlot || !is_mounted(kImage)) CR_TRY(mount_disk(start.rootfs_slot, kImage, true));
-  CR_TRY(mount_disk(start.scratch_slot, kScratch, false));
+base::Result<void> mount_overlay() {
+  CR_TRY(make_directory(kJobRoot, 0700));
   const std::string upper = std::string(kScratch) + "/upper";
   const std::string work = std::string(kScratch) + "/work";
   CR_TRY(make_directory(upper, 0755));
@@ -167,48 +129,103 @@ base::Result<void> make_devices() {
   return {};
 }
 
-base::Result<void> write_identity(const base::Fd& root, const std::string& hostname) {
-  CR_ASSIGN(const auto etc, open_in_root(root, "etc", O_RDONLY | O_DIRECTORY));
-  CR_TRY(replace_file(etc, "hostname", hostname + "\n"));
-  CR_TRY(replace_file(
-      etc, "hosts",
-      fmt::format("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t{}\n", hostname)));
-  CR_TRY(replace_file(etc, "resolv.conf", fmt::format("nameserver {}\n", format_ipv4(kGuestAddress))));
-  const std::string machine_id = base::random_hex(16) + "\n";
-  CR_TRY(replace_file(etc, "machine-id", machine_id));
-  // D-Bus keeps a copy where it is no link to the other.
-  const auto dbus = open_in_root(root, "var/lib/dbus", O_RDONLY | O_DIRECTORY);
+std::string hostname_text(std::string_view hostname) {
+  return fmt::format("{}\n", hostname);
+}
+
+std::string hosts_text(std::string_view hostname) {
+  return fmt::format("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n127.0.1.1\t{}\n", hostname);
+}
+
+base::Result<void> overwrite(const base::Fd& file, std::string_view text) {
   struct stat status {};
-  if (dbus && ::fstatat(dbus->get(), "machine-id", &status, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(status.st_mode)) {
-    CR_TRY(replace_file(*dbus, "machine-id", machine_id));
-  }
+  if (::fstat(file.get(), &status) != 0) return base::fail(base::errno_error("look at", "a file of the job"));
+  CR_TRY(base::pwrite_all(file, base::as_bytes(text), 0));
+  if (static_cast<std::size_t>(status.st_size) > text.size() &&
+      ::ftruncate(file.get(), static_cast<off_t>(text.size())) != 0)
+    return base::fail(base::errno_error("cut", "a file of the job"));
   return {};
 }
 
 }  // namespace
 
-base::Result<void> stage_job_root() {
+base::Result<JobRoot> JobRoot::stage() {
+  JobRoot root;
+  CR_ASSIGN(root.disks_, find_disks());
+  if (root.disks_.size() <= channel::kScratchSlot)
+    return base::fail(base::Code::not_found,
+                      fmt::format("cannot find a job's disks: there are {}", root.disks_.size()));
+  for (const auto& disk : root.disks_)
+    CR_TRY(forget_content(disk));
+  CR_TRY(mount_disk_at(root.disks_[channel::kImageSlot], kImage, true));
+  CR_TRY(mount_disk_at(root.disks_[channel::kScratchSlot], kScratch, false));
+  CR_TRY(mount_overlay());
+  CR_ASSIGN(root.directory_, base::open_file(kJobRoot, O_PATH | O_DIRECTORY));
+  CR_TRY(make_directories(root.directory_));
   CR_TRY(make_devices());
-  CR_TRY(make_directory(kStagedSys, 0700));
-  CR_TRY(mount_with({.type = "sysfs", .target = kStagedSys, .flags = MS_NOSUID | MS_NODEV | MS_NOEXEC}));
-  CR_TRY(make_directory(kImage, 0700));
-  // A disk that is no image shows at START, by name.
-  (void)mount_disk(kImageSlot, kImage, true);
+  CR_TRY(move_to(kStagedDevices, std::string(kJobRoot) + "/dev"));
+  CR_TRY(mount_with(
+      {.type = "sysfs", .target = std::string(kJobRoot) + "/sys", .flags = MS_NOSUID | MS_NODEV | MS_NOEXEC}));
+  CR_TRY(root.stage_files());
+  warm_image(root.directory_);
+  // What is mounted in it later comes to the commands' namespaces that are there by then.
+  if (::mount(nullptr, kJobRoot, nullptr, MS_SHARED, nullptr) != 0)
+    return base::fail(base::errno_error("share", kJobRoot));
+  return root;
+}
+
+base::Result<void> JobRoot::stage_files() {
+  const auto create = [](const base::Fd& directory, const char* name, std::string_view text) -> base::Result<base::Fd> {
+    CR_TRY(replace_file(directory, name, text));
+    return base::open_at(directory, name, O_WRONLY | O_NOFOLLOW);
+  };
+  const std::string no_machine_id = std::string(kMachineIdDigits, '0') + "\n";
+  CR_ASSIGN(const auto etc, open_in_root(directory_, "etc", O_RDONLY | O_DIRECTORY));
+  CR_TRY(replace_file(etc, "resolv.conf", fmt::format("nameserver {}\n", format_ipv4(kGuestAddress))));
+  CR_ASSIGN(hostname_, create(etc, "hostname", hostname_text(kNoHostname)));
+  CR_ASSIGN(hosts_, create(etc, "hosts", hosts_text(kNoHostname)));
+  CR_ASSIGN(auto machine_id, create(etc, "machine-id", no_machine_id));
+  machine_ids_.push_back(std::move(machine_id));
+  // D-Bus keeps a copy where it is no link to the other.
+  const auto dbus = open_in_root(directory_, "var/lib/dbus", O_RDONLY | O_DIRECTORY);
+  struct stat status {};
+  if (dbus && ::fstatat(dbus->get(), "machine-id", &status, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(status.st_mode)) {
+    CR_ASSIGN(auto copy, create(*dbus, "machine-id", no_machine_id));
+    machine_ids_.push_back(std::move(copy));
+  }
+  made_workspace_ = !open_in_root(directory_, channel::kDefaultWorkspace, O_PATH);
+  CR_ASSIGN(workspace_, make_directories_in_root(directory_, channel::kDefaultWorkspace));
   return {};
 }
 
-base::Result<void> make_job_root(const channel::StartRecord& start) {
-  CR_TRY(mount_overlay(start));
-  CR_ASSIGN(const auto root, base::open_file(kJobRoot, O_PATH | O_DIRECTORY));
-  CR_TRY(make_directories(root));
-  CR_TRY(move_mount(kStagedDevices, std::string(kJobRoot) + "/dev"));
-  CR_TRY(move_mount(kStagedSys, std::string(kJobRoot) + "/sys"));
-  CR_TRY(write_identity(root, start.hostname));
-  for (const auto& mount : start.mounts) {
-    CR_ASSIGN(const auto directory, make_directories_in_root(root, mount.path));
-    // Through the descriptor: the path's links were followed within the job's root.
-    CR_TRY(mount_disk(mount.slot, fmt::format("/proc/self/fd/{}", directory.get()), mount.read_only != 0));
+base::Result<void> JobRoot::write_identity(const std::string& hostname) {
+  CR_TRY(overwrite(hostname_, hostname_text(hostname)));
+  CR_TRY(overwrite(hosts_, hosts_text(hostname)));
+  const std::string machine_id = base::random_hex(kMachineIdDigits / 2) + "\n";
+  for (const auto& file : machine_ids_)
+    CR_TRY(overwrite(file, machine_id));
+  hostname_.reset();
+  hosts_.reset();
+  machine_ids_.clear();
+  return {};
+}
+
+base::Result<void> JobRoot::mount_disks(const std::vector<channel::DiskMount>& mounts) const {
+  bool uses_workspace = false;
+  for (const auto& mount : mounts) {
+    if (mount.slot >= disks_.size())
+      return base::fail(base::Code::not_found, fmt::format("cannot find the disk of slot {}", mount.slot));
+    const bool read_only = mount.read_only != 0;
+    if (mount.path == channel::kDefaultWorkspace) {
+      uses_workspace = true;
+      CR_TRY(mount_disk(disks_[mount.slot], workspace_, read_only));
+      continue;
+    }
+    CR_ASSIGN(const auto directory, make_directories_in_root(directory_, mount.path));
+    CR_TRY(mount_disk(disks_[mount.slot], directory, read_only));
   }
+  if (made_workspace_ && !uses_workspace)
+    (void)::unlinkat(directory_.get(), channel::kDefaultWorkspace + 1, AT_REMOVEDIR);  // not empty: it is in use
   return {};
 }
 

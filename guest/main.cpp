@@ -3,6 +3,7 @@
 #include "guest/boot.h"
 #include "guest/cgroup.h"
 #include "guest/control.h"
+#include "guest/disk_mounter.h"
 #include "guest/job_root.h"
 #include "guest/loop.h"
 #include "guest/network.h"
@@ -15,7 +16,9 @@
 namespace cleanroom::guest {
 namespace {
 
-constexpr std::chrono::seconds kPortTime{30};  // a machine under emulation on a busy host is slow
+// A machine under emulation on a busy host is slow.
+constexpr std::chrono::seconds kPortTime{30};
+constexpr std::chrono::seconds kPrepareTime{30};
 
 base::Result<void> serve() {
   CR_TRY(mount_early());
@@ -23,12 +26,16 @@ base::Result<void> serve() {
   CR_TRY(prepare_cgroups());
   CR_ASSIGN(const auto loop, Loop::create());
   CR_ASSIGN(const auto network, Network::create(*loop));
+  CR_ASSIGN(auto root, JobRoot::stage());
+  CR_ASSIGN(auto mounter, DiskMounter::prepare(root));
+  CR_ASSIGN(auto command, ExecProcess::prepare());
+  CR_TRY(command.wait_prepared(base::deadline_in(kPrepareTime)));
   CR_ASSIGN(auto ports, open_ports(base::deadline_in(kPortTime)));
-  CR_TRY(stage_job_root());
   // A memory snapshot may be taken in here; everything below belongs to one job.
   CR_ASSIGN(const auto start, meet_host(ports, kPortTime));
   CR_TRY(apply_identity(start));
-  CR_TRY(make_job_root(start));
+  CR_TRY(mounter.begin(start.mounts));
+  CR_TRY(root.write_identity(start.hostname));
   std::string lost;
   const auto on_lost = [&](std::string why) {
     lost = std::move(why);
@@ -37,9 +44,13 @@ base::Result<void> serve() {
   // Without the network stream the job goes on: what it dials is refused.
   CR_TRY(network->start(std::move(ports.network), start.network,
                         [](std::string why) { tell("the network stream is lost: " + why); }));
-  const Control control(*loop, std::move(ports.control), start, on_lost);
+  Control control(*loop, std::move(ports.control), start, std::move(command), on_lost);
+  mounter.watch(*loop, [&](const base::Result<void>& mounted) {
+    if (!mounted) return on_lost(mounted.error().message);
+    control.open();
+  });
   loop->run();
-  if (!lost.empty()) return base::fail(base::Code::cancelled, "the control stream is lost: " + lost);
+  if (!lost.empty()) return base::fail(base::Code::cancelled, "cannot go on: " + lost);
   return {};
 }
 

@@ -51,6 +51,8 @@ std::string to_json(const TemplateManifest& manifest) {
                                {"memory_bytes", manifest.memory_bytes},
                                {"memory_key", hex(manifest.memory_key)},
                                {"memory_tag", manifest.memory_tag},
+                               {"scratch_key", hex(manifest.scratch_key)},
+                               {"scratch_tag", manifest.scratch_tag},
                                {"state_sha256", manifest.state_sha256}}) +
          "\n";
 }
@@ -63,9 +65,11 @@ Result<TemplateManifest> parse_template_manifest(std::string_view text) {
   TemplateManifest manifest{.key = text_of(*json, "key"),
                             .memory_bytes = number_of(*json, "memory_bytes"),
                             .memory_tag = text_of(*json, "memory_tag"),
+                            .scratch_tag = text_of(*json, "scratch_tag"),
                             .state_sha256 = text_of(*json, "state_sha256")};
-  if (!parse_hex(text_of(*json, "memory_key"), manifest.memory_key))
-    return base::fail(Code::failed_precondition, "its manifest has no key for its memory");
+  if (!parse_hex(text_of(*json, "memory_key"), manifest.memory_key) ||
+      !parse_hex(text_of(*json, "scratch_key"), manifest.scratch_key))
+    return base::fail(Code::failed_precondition, "its manifest has no keys for its digests");
   return manifest;
 }
 

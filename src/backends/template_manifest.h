@@ -10,13 +10,15 @@
 namespace cleanroom::backends {
 
 // Of the directory's layout and of what the key is made of: another number is another key.
-inline constexpr int kTemplateFormat = 1;
+inline constexpr int kTemplateFormat = 2;
 
 struct TemplateManifest {
   std::string key;  // 64 hex digits
   std::uint64_t memory_bytes = 0;
   base::GmacKey memory_key{};  // of memory_tag, random
   std::string memory_tag;      // sparse_digest.h
+  base::GmacKey scratch_key{};
+  std::string scratch_tag;
   std::string state_sha256;
 };
 

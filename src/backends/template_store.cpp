@@ -5,6 +5,7 @@
 #include "src/base/net/sha256.h"
 #include "src/base/os/io.h"
 #include "src/base/os/random.h"
+#include "src/base/os/sparse_file.h"
 #include "src/base/os/temp_dir.h"
 
 #include <fcntl.h>
@@ -24,6 +25,7 @@ namespace {
 
 constexpr const char* kMemory = "memory";
 constexpr const char* kState = "state";
+constexpr const char* kScratch = "scratch";
 constexpr const char* kManifest = "manifest.json";
 constexpr const char* kMakingPrefix = ".new-";
 constexpr std::size_t kMaxState = 64 << 20;
@@ -64,7 +66,7 @@ struct Entry {
 Entry measure(const std::filesystem::path& path) {
   Entry entry{path, {}, 0};
   struct stat status {};
-  for (const auto* name : {kMemory, kState}) {
+  for (const auto* name : {kMemory, kState, kScratch}) {
     if (::lstat((path / name).c_str(), &status) == 0) entry.bytes += static_cast<std::uint64_t>(status.st_blocks) * 512;
   }
   if (::lstat((path / kManifest).c_str(), &status) == 0)
@@ -91,13 +93,21 @@ SnapshotFiles TemplateBuild::files() const {
   return {directory() / kMemory, directory() / kState};
 }
 
+std::filesystem::path TemplateBuild::scratch() const {
+  return directory() / kScratch;
+}
+
 Result<void> TemplateBuild::publish() {
   TemplateManifest manifest{.key = key_};
   base::fill_random(manifest.memory_key);
+  base::fill_random(manifest.scratch_key);
   CR_ASSIGN(const auto memory, open_own(lock_, kMemory));
   CR_ASSIGN(const auto digest, digest_sparse(memory, manifest.memory_key));
   manifest.memory_tag = digest.tag;
   manifest.memory_bytes = digest.size;
+  CR_ASSIGN(const auto scratch, open_own(lock_, kScratch));
+  CR_ASSIGN(const auto scratch_digest, digest_sparse(scratch, manifest.scratch_key));
+  manifest.scratch_tag = scratch_digest.tag;
   CR_ASSIGN(const auto state, open_own(lock_, kState));
   CR_ASSIGN(const auto content, base::read_all(state, kState, kMaxState));
   manifest.state_sha256 = base::sha256_hex(content);
@@ -125,12 +135,16 @@ Result<Template> TemplateStore::read(const std::string& key) const {
   CR_ASSIGN(const auto state, open_own(directory, kState));
   CR_ASSIGN(const auto content, base::read_all(state, kState, kMaxState));
   if (base::sha256_hex(content) != manifest.state_sha256) return unusable("its state is not as it was saved");
+  CR_TRY(open_own(directory, kScratch));
   (void)::futimens(file.get(), nullptr);  // the last use
   return Template{.key = key,
                   .files = {root_ / key / kMemory, root_ / key / kState},
+                  .scratch = root_ / key / kScratch,
                   .memory_key = manifest.memory_key,
                   .memory_tag = manifest.memory_tag,
-                  .memory_bytes = manifest.memory_bytes};
+                  .memory_bytes = manifest.memory_bytes,
+                  .scratch_key = manifest.scratch_key,
+                  .scratch_tag = manifest.scratch_tag};
 }
 
 Result<Template> TemplateStore::find(const std::string& key) const {
@@ -151,6 +165,14 @@ Result<void> TemplateStore::verify_memory(const Template& found) {
   return {};
 }
 
+Result<void> TemplateStore::copy_scratch(const Template& found, const base::Fd& disk) {
+  CR_ASSIGN(const auto file, base::open_file(found.scratch, O_RDONLY | O_NOFOLLOW));
+  CR_TRY(base::copy_sparse(file, disk));
+  CR_ASSIGN(const auto digest, digest_sparse(disk, found.scratch_key));
+  if (digest.tag != found.scratch_tag) return unusable("its scratch disk is not as it was saved");
+  return {};
+}
+
 Result<std::optional<TemplateBuild>> TemplateStore::begin(const std::string& key) const {
   CR_TRY(base::make_private_directories(root_));
   const auto path = root_ / (kMakingPrefix + key);
@@ -165,7 +187,7 @@ Result<std::optional<TemplateBuild>> TemplateStore::begin(const std::string& key
     return std::optional<TemplateBuild>();
   }
   // What a maker that was killed has left.
-  for (const auto* name : {kMemory, kState, kManifest})
+  for (const auto* name : {kMemory, kState, kScratch, kManifest})
     std::filesystem::remove(path / name, ec);
   return std::optional(TemplateBuild(root_, key, std::move(*directory)));
 }

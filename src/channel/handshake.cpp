@@ -88,8 +88,6 @@ std::vector<std::byte> encode(const StartRecord& record) {
   body.raw(record.entropy);
   body.u64(record.wall_clock_ns);
   body.text(record.hostname);
-  body.u8(record.rootfs_slot);
-  body.u8(record.scratch_slot);
   body.u32(static_cast<std::uint32_t>(record.mounts.size()));
   for (const auto& mount : record.mounts) {
     body.u8(mount.slot);
@@ -122,8 +120,6 @@ base::Result<StartRecord> decode_start_body(std::span<const std::byte> body) {
   CR_TRY(reader.raw(record.entropy));
   CR_ASSIGN(record.wall_clock_ns, reader.u64());
   CR_ASSIGN(record.hostname, reader.text(kMaxHostname));
-  CR_ASSIGN(record.rootfs_slot, reader.u8());
-  CR_ASSIGN(record.scratch_slot, reader.u8());
   CR_ASSIGN(record.mounts, read_mounts(reader));
   CR_ASSIGN(record.network, read_network(reader));
   CR_TRY(reader.expect_end());

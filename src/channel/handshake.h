@@ -8,7 +8,7 @@
 //
 // READY is fixed so that the host reads exactly kReadySize bytes and nothing more. START is a 12-byte head (magic,
 // length) and a body of fields. A restored VM sees START first, so every job has its own entropy, time, name and
-// mounts.
+// mounts. The disks of the first two slots are in use before READY, the others' content is looked at after START.
 #include "src/base/os/result.h"
 
 #include <array>
@@ -19,7 +19,7 @@
 
 namespace cleanroom::channel {
 
-inline constexpr std::uint16_t kProtocolVersion = 1;
+inline constexpr std::uint16_t kProtocolVersion = 2;
 inline constexpr std::size_t kReadySize = 64;
 inline constexpr std::size_t kStartHeadSize = 12;
 inline constexpr std::size_t kMaxStartBytes = 1 << 20;
@@ -37,7 +37,14 @@ struct ReadyRecord {
 std::array<std::byte, kReadySize> encode(const ReadyRecord& record);
 base::Result<ReadyRecord> decode_ready(std::span<const std::byte, kReadySize> bytes);
 
-// Where the agent finds a disk: the virtio-blk slot, in the order of the VMM's command line (0 = vda).
+// Virtio-blk slots, in the order of the VMM's command line.
+inline constexpr std::uint8_t kImageSlot = 0;    // read-only ext4, lower layer of the job's root
+inline constexpr std::uint8_t kScratchSlot = 1;  // ext4 for the overlay's upper layer
+
+// Where a checkout is mounted if nobody asks for another place: the agent has the directory ready.
+inline constexpr const char* kDefaultWorkspace = "/workspace";
+
+// Where the agent finds a disk, and where it belongs.
 struct DiskMount {
   std::uint8_t slot = 0;
   std::string path;  // absolute, in the job's root; made if missing
@@ -60,8 +67,6 @@ struct StartRecord {
   std::array<std::byte, 32> entropy{};  // into the kernel's pool before anything of the job runs
   std::uint64_t wall_clock_ns = 0;      // CLOCK_REALTIME
   std::string hostname;
-  std::uint8_t rootfs_slot = 0;   // read-only ext4, lower layer of the job's root
-  std::uint8_t scratch_slot = 1;  // ext4 for the overlay's upper layer
   std::vector<DiskMount> mounts;  // the workspace and whatever else
   GuestNetwork network;
 };

@@ -37,6 +37,7 @@ struct ExecRequest {
   std::uint16_t columns = 0;
   std::uint8_t has_stdin = 0;  // 0: stdin is /dev/null
 };
+inline constexpr std::size_t kExecRequestHead = 4;  // its length, 32 bits
 // The record with its length in front.
 std::vector<std::byte> encode(const ExecRequest& request);
 base::Result<ExecRequest> decode_exec_request(std::span<const std::byte> record);

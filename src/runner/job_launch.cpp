@@ -16,15 +16,12 @@ using namespace base::asio::experimental::awaitable_operators;
 
 namespace {
 
-// The order of the disks on the VMM's command line.
-constexpr std::uint8_t kRootfsSlot = 0;
-constexpr std::uint8_t kScratchSlot = 1;
-constexpr std::uint8_t kWorkspaceSlot = 2;
+constexpr std::uint8_t kWorkspaceSlot = 2;    // behind those that handshake.h names
 constexpr std::size_t kMaxBlockedLines = 25;  // in the job log; the summary counts all, audit.jsonl has each
 constexpr std::size_t kMaxAdvisedHosts = 5;
 constexpr std::size_t kMaxAdvisedRepositories = 10;
 constexpr std::size_t kConsoleTailShown = 2048;
-constexpr const char* kHostname = "cleanroom";
+constexpr std::size_t kHostnameDigits = 8;
 
 channel::GuestNetwork guest_network(const policy::NetworkRules& rules, bool has_gateway) {
   channel::GuestNetwork network{
@@ -49,9 +46,8 @@ channel::StartRecord JobRun::start_record() const {
   base::fill_random(start.entropy);
   const auto now = std::chrono::system_clock::now().time_since_epoch();
   start.wall_clock_ns = static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::nanoseconds>(now).count());
-  start.hostname = kHostname;
-  start.rootfs_slot = kRootfsSlot;
-  start.scratch_slot = kScratchSlot;
+  // As a container's: no two VMs have one (WRM-02).
+  start.hostname = "cleanroom-" + base::random_hex(kHostnameDigits / 2);
   start.mounts = {{.slot = kWorkspaceSlot, .path = request_.workdir, .read_only = 0}};
   start.network = guest_network(admission_->policy.policy.network(), machine_->gateway != nullptr);
   return start;

@@ -1,14 +1,17 @@
 // A VM that waits for START. In this order, each when the one before is not to be had:
 //
 //   a template of this key is there     restore it; its memory is read against its digest meanwhile
-//   there is none, and nobody makes it  boot a VM with blank disks, save it, restore that; published while the job runs
+//   there is none, and nobody makes it  boot a VM with disks of its own, save it, restore that; published while the job
+//                                       runs
 //   else                                boot
 //
-// The job's disks are filled beside all that: a guest looks at them after START. Nothing of the job is in a template:
-// it is saved before any job has a part in it. A template that fails costs a line in the log and a cold boot, never the
-// job.
+// A guest uses its scratch disk from the beginning: one from a template goes on with what the saved one held. The
+// workspace is filled beside all that: a guest looks at it after START. Nothing of the job is in a template: it is
+// saved before any job has a part in it. A template that fails costs a line in the log and a cold boot, never the job.
 #include "src/base/os/io.h"
+#include "src/base/os/sparse_file.h"
 #include "src/runner/job_run.h"
+#include "src/runner/workspace_disk.h"
 
 #include <boost/asio/experimental/awaitable_operators.hpp>
 #include <fcntl.h>
@@ -31,6 +34,12 @@ Result<base::Fd> duplicate(const base::Fd& file) {
   base::Fd copy(::fcntl(file.get(), F_DUPFD_CLOEXEC, 3));
   if (!copy) return base::fail(base::errno_error("duplicate", "a disk"));
   return copy;
+}
+
+// An empty scratch disk, whatever was in it. Some milliseconds.
+Result<void> make_scratch(const base::Fd& file, std::uint64_t size_mib) {
+  if (::ftruncate(file.get(), 0) != 0) return base::fail(base::errno_error("empty", "a scratch disk"));
+  return create_scratch_disk(file, size_mib);
 }
 
 // As long as another disk, and empty: in memory, and holding none.
@@ -72,9 +81,9 @@ Result<backends::LaunchSpec> JobRun::launch_spec() const {
 
 Awaitable<Result<void>> JobRun::start_machine() {
   CR_CO_TRY(create_disk_files());
-  auto disks = fill_disks();
+  auto workspace = fill_workspace();
   auto machine = bring_up();
-  auto [filled, up] = co_await (std::move(disks) && std::move(machine));
+  auto [filled, up] = co_await (std::move(workspace) && std::move(machine));
   CR_CO_TRY(std::move(filled));
   CR_CO_TRY(std::move(up));
   auto started = co_await await_agent();
@@ -122,6 +131,7 @@ Awaitable<Result<void>> JobRun::boot_cold() {
   record_.template_key.clear();
   machine_->control.reset();
   machine_->vm.reset();
+  CR_CO_TRY(make_scratch(disks_->scratch, admission_->disk_mib));
   CR_CO_ASSIGN(auto spec, launch_spec());
   CR_CO_ASSIGN(machine_->vm, backend_->launch(std::move(spec)));
   auto ready = meet_agent(*machine_->vm, machine_->control, base::deadline_in(admission_->launch_timeout));
@@ -152,19 +162,25 @@ Awaitable<Result<void>> JobRun::resume_machine(std::string template_key, base::D
 Awaitable<Result<void>> JobRun::restore_found(backends::Template found) {
   const auto begun = base::SteadyClock::now();
   CR_CO_TRY(load_machine(found.files));
-  auto verify = base::run_blocking<void>(pool_, [found] { return backends::TemplateStore::verify_memory(found); });
+  auto verify = base::run_blocking<void>(pool_, [found, disks = disks_]() -> Result<void> {
+    CR_TRY(backends::TemplateStore::copy_scratch(found, disks->scratch));
+    return backends::TemplateStore::verify_memory(found);
+  });
   CR_CO_TRY(co_await uncancelled(std::move(verify)));
   co_return co_await resume_machine(found.key, begun);
 }
 
-Awaitable<Result<void>> JobRun::save_blank_machine(backends::SnapshotFiles files) {
+Awaitable<Result<void>> JobRun::save_machine(const backends::TemplateBuild& build) {
   CR_CO_ASSIGN(auto spec, launch_spec());
   for (auto& disk : spec.disks) {
     if (disk.read_only) continue;
     CR_CO_ASSIGN(disk.file, blank_disk(disk.file));
   }
+  auto& scratch = spec.disks[channel::kScratchSlot].file;
+  CR_CO_ASSIGN(scratch, base::open_file(build.scratch(), O_RDWR | O_CREAT | O_EXCL, 0600));
+  CR_CO_TRY(make_scratch(scratch, admission_->disk_mib));
   spec.console_log = directory_->work() / "template-console.log";
-  spec.memory_to_save = files.memory;
+  spec.memory_to_save = build.files().memory;
   const auto deadline = base::deadline_in(admission_->launch_timeout);
   CR_CO_ASSIGN(const auto vm, backend_->launch(std::move(spec)));
   std::optional<channel::StreamSocket> control;
@@ -172,17 +188,18 @@ Awaitable<Result<void>> JobRun::save_blank_machine(backends::SnapshotFiles files
   if (!ready) {
     co_return base::fail(std::move(ready).error().with_context("its console ends with: " + vm->console_tail(256)));
   }
-  co_return co_await vm->save(files.state, deadline);
+  co_return co_await vm->save(build.files().state, deadline);
 }
 
 Awaitable<Result<void>> JobRun::make_template(backends::TemplateBuild build) {
   const auto begun = base::SteadyClock::now();
-  const auto files = build.files();
-  auto saved = save_blank_machine(files);
+  auto saved = save_machine(build);
   CR_CO_TRY(co_await uncancelled(std::move(saved)));
   record_.timer.record_since("template", begun);
   const auto restoring = base::SteadyClock::now();
-  CR_CO_TRY(load_machine(files));
+  CR_CO_ASSIGN(const auto scratch, base::open_file(build.scratch(), O_RDONLY));
+  CR_CO_TRY(base::copy_sparse(scratch, disks_->scratch));
+  CR_CO_TRY(load_machine(build.files()));
   CR_CO_TRY(co_await resume_machine(build.key(), restoring));
   record_.template_made = true;
   publish_template(std::move(build));

@@ -34,11 +34,6 @@ std::pair<std::uint32_t, std::uint32_t> workspace_owner(const std::string& user)
   return {static_cast<std::uint32_t>(uid.value_or(0)), static_cast<std::uint32_t>(gid.value_or(0))};
 }
 
-Result<WorkspaceReport> fill_disks(const JobDisks& disks, std::uint64_t disk_mib, const WorkspaceOptions& options) {
-  CR_TRY(create_scratch_disk(disks.scratch, disk_mib));
-  return build_workspace_disk(disks.workspace, options);
-}
-
 }  // namespace
 
 Result<void> JobRun::admit_phase() {
@@ -150,7 +145,7 @@ Result<void> JobRun::create_disk_files() {
   return {};
 }
 
-Awaitable<Result<void>> JobRun::fill_disks() {
+Awaitable<Result<void>> JobRun::fill_workspace() {
   const auto begun = base::SteadyClock::now();
   const auto owner = workspace_owner(image_->config.user);
   WorkspaceOptions options{.checkout = request_.checkout,
@@ -160,8 +155,8 @@ Awaitable<Result<void>> JobRun::fill_disks() {
                            .repo_mirror = request_.repo_mirror,
                            .executable = request_.command.script_path.value_or(""),
                            .stop = stop_.get_token()};
-  auto work = [disks = disks_, disk_mib = admission_->disk_mib, options = std::move(options)] {
-    return runner::fill_disks(*disks, disk_mib, options);
+  auto work = [disks = disks_, options = std::move(options)] {
+    return build_workspace_disk(disks->workspace, options);
   };
   auto made = base::run_blocking<WorkspaceReport>(pool_, std::move(work));
   auto first = co_await (std::move(made) || abandon_limit());

@@ -85,7 +85,7 @@ class JobRun {
   base::Awaitable<base::Result<void>> prepare_image();
   std::function<void(std::string)> line_from_anywhere();
   base::Result<void> create_disk_files();
-  base::Awaitable<base::Result<void>> fill_disks();
+  base::Awaitable<base::Result<void>> fill_workspace();
   base::Awaitable<void> abandon_limit();
   base::Awaitable<base::Result<void>> launch_phase();
   base::Result<backends::LaunchSpec> launch_spec() const;
@@ -96,7 +96,7 @@ class JobRun {
   base::Awaitable<base::Result<void>> resume_machine(std::string template_key, base::Deadline begun);
   base::Awaitable<base::Result<void>> restore_found(backends::Template found);
   base::Awaitable<base::Result<void>> make_template(backends::TemplateBuild build);
-  base::Awaitable<base::Result<void>> save_blank_machine(backends::SnapshotFiles files);
+  base::Awaitable<base::Result<void>> save_machine(const backends::TemplateBuild& build);
   base::Awaitable<base::Result<void>> uncancelled(base::Awaitable<base::Result<void>> step);
   void publish_template(backends::TemplateBuild build);
   base::Awaitable<void> end_publication();

@@ -1,6 +1,7 @@
 #pragma once
 // RunRequest: everything one run was asked to do, from the command line, a pipeline step or the plugin, checked as far
 // as it can be without looking at the policy. What happened is a RunRecord.
+#include "src/channel/handshake.h"
 #include "src/credentials/job_identity.h"
 #include "src/runner/buildkite_cancel.h"
 #include "src/runner/default_command.h"
@@ -14,7 +15,7 @@
 
 namespace cleanroom::runner {
 
-inline constexpr const char* kDefaultWorkdir = "/workspace";
+inline constexpr const char* kDefaultWorkdir = channel::kDefaultWorkspace;
 inline constexpr std::uint32_t kDefaultVcpus = 2;
 inline constexpr std::uint64_t kDefaultMemoryMib = 1024;
 inline constexpr std::uint64_t kDefaultDiskMib = 10240;

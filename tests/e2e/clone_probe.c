@@ -33,6 +33,7 @@ int main(void) {
   file("uuid", "/proc/sys/kernel/random/uuid");
   file("boot_id", "/proc/sys/kernel/random/boot_id");
   file("machine_id", "/etc/machine-id");
+  file("hostname", "/proc/sys/kernel/hostname");
   clock_gettime(CLOCK_REALTIME, &now);
   printf("realtime %lld.%09ld\n", (long long)now.tv_sec, now.tv_nsec);
   clock_gettime(CLOCK_MONOTONIC, &now);

@@ -23,8 +23,14 @@ void write_at(const std::filesystem::path& path, std::string_view text, std::uin
   REQUIRE(base::pwrite_all(file, base::as_bytes(text), offset).has_value());
 }
 
-// What a VMM would have saved: some data in a sparse memory, and a state.
-void save(const SnapshotFiles& files, std::string_view text = "guest memory") {
+constexpr std::uint64_t kScratchBytes = 64 << 20;
+
+// What a run would have saved: some data in a sparse memory, a state, and a sparse disk.
+void save(const std::filesystem::path& directory, std::string_view text = "guest memory") {
+  const SnapshotFiles files{directory / "memory", directory / "state"};
+  const auto scratch = base::open_file(directory / "scratch", O_RDWR | O_CREAT | O_EXCL).value();
+  REQUIRE(::ftruncate(scratch.get(), kScratchBytes) == 0);
+  REQUIRE(base::pwrite_all(scratch, base::as_bytes(text), kScratchBytes / 2).has_value());
   const auto memory = base::open_file(files.memory, O_RDWR | O_CREAT | O_EXCL).value();
   REQUIRE(::ftruncate(memory.get(), kMemoryBytes) == 0);
   REQUIRE(base::pwrite_all(memory, base::as_bytes(text), 3 * 1024 * 1024 + 5).has_value());
@@ -41,7 +47,8 @@ struct Store {
   void make(const std::string& of) const {
     auto build = store.begin(of).value();
     REQUIRE(build.has_value());
-    save(build->files(), "guest memory of " + of);
+    CHECK(build->scratch() == build->files().memory.parent_path() / "scratch");
+    save(build->scratch().parent_path(), "guest memory of " + of);
     REQUIRE(build->publish().has_value());
   }
   bool is_empty() const {
@@ -78,6 +85,9 @@ TEST_SUITE("backends/template_store") {
         {"state cut", [](const auto& at) { REQUIRE(::truncate((at / "state").c_str(), 3) == 0); }},
         {"memory cut", [](const auto& at) { REQUIRE(::truncate((at / "memory").c_str(), 4096) == 0); }},
         {"memory gone", [](const auto& at) { std::filesystem::remove(at / "memory"); }},
+        {"scratch gone", [](const auto& at) { std::filesystem::remove(at / "scratch"); }},
+        {"others may read the scratch disk",
+         [](const auto& at) { REQUIRE(::chmod((at / "scratch").c_str(), 0644) == 0); }},
         {"manifest of another format",
          [](const auto& at) {
            REQUIRE(base::write_file_atomically(at / "manifest.json", "{\"format\":999}").has_value());
@@ -127,6 +137,31 @@ TEST_SUITE("backends/template_store") {
     }
   }
 
+  TEST_CASE("a job's scratch disk is a copy of what the template's held; WRM-09 one bit of it is found") {
+    const Store fixture;
+    fixture.make(fixture.key);
+    const auto found = fixture.store.find(fixture.key).value();
+    const auto copy_to = [&](const char* name) {
+      auto disk = base::open_file(fixture.root.path() / name, O_RDWR | O_CREAT | O_EXCL).value();
+      REQUIRE(::ftruncate(disk.get(), kScratchBytes) == 0);
+      return std::pair(TemplateStore::copy_scratch(found, disk), std::move(disk));
+    };
+    const auto [copied, disk] = copy_to("first");
+    REQUIRE(copied.has_value());
+    std::string text("guest memory of ");
+    REQUIRE(base::pread_exact(disk, std::as_writable_bytes(std::span(text)), kScratchBytes / 2).has_value());
+    CHECK(text == "guest memory of ");
+    struct stat status {};
+    REQUIRE(::fstat(disk.get(), &status) == 0);
+    CHECK(static_cast<std::uint64_t>(status.st_size) == kScratchBytes);
+    CHECK(status.st_blocks * 512 < 1 << 20);
+    for (const std::uint64_t offset : {std::uint64_t{0}, kScratchBytes / 2, kScratchBytes - 1}) {
+      CAPTURE(offset);
+      write_at(fixture.place() / "scratch", "\x01", offset);
+      CHECK(copy_to(fmt::format("after-{}", offset).c_str()).first.error().code == base::Code::failed_precondition);
+    }
+  }
+
   TEST_CASE("WRM-09 files of another template are refused") {
     const Store fixture;
     const auto other = template_key("other", "image");
@@ -151,7 +186,7 @@ TEST_SUITE("backends/template_store") {
     auto first = fixture.store.begin(fixture.key).value();
     REQUIRE(first.has_value());
     CHECK_FALSE(fixture.store.begin(fixture.key).value().has_value());
-    save(first->files());
+    save(first->scratch().parent_path());
     REQUIRE(first->publish().has_value());
     CHECK_FALSE(fixture.store.begin(fixture.key).value().has_value());
     CHECK(fixture.store.find(fixture.key).has_value());
@@ -161,13 +196,13 @@ TEST_SUITE("backends/template_store") {
     const Store fixture;
     {
       auto build = fixture.store.begin(fixture.key).value();
-      save(build->files());
+      save(build->scratch().parent_path());
     }
     CHECK(fixture.is_empty());
     // As after SIGKILL: the files are there, the lock is not.
     const auto left = fixture.root.path() / "templates" / (".new-" + fixture.key);
     REQUIRE(base::make_private_directories(left).has_value());
-    save({left / "memory", left / "state"}, "half");
+    save(left, "half");
     fixture.make(fixture.key);
     CHECK(fixture.store.find(fixture.key).has_value());
   }
