@@ -6,6 +6,7 @@
 #include <CLI/App.hpp>
 
 #include <functional>
+#include <memory>
 
 namespace cleanroom::cli {
 
@@ -30,5 +31,18 @@ void print_error(const base::Error& error);
 
 // print_error(), and the exit code for it.
 int report_failure(const base::Error& error);
+
+// A subcommand of a subcommand, with options of its own, which `options` then points to.
+template <typename Options>
+CLI::App* add_leaf(CLI::App& parent, const char* name, const char* help, int& exit_code,
+                   base::Result<void> (*run)(const Options&), std::shared_ptr<Options>& options) {
+  options = std::make_shared<Options>();
+  CLI::App* leaf = parent.add_subcommand(name, help);
+  leaf->callback([options, &exit_code, run] {
+    const auto done = run(*options);
+    exit_code = done ? 0 : report_failure(done.error());
+  });
+  return leaf;
+}
 
 }  // namespace cleanroom::cli

@@ -106,19 +106,6 @@ Result<void> inspect(const ImageOptions& options) {
   return {};
 }
 
-using Run = Result<void> (*)(const ImageOptions&);
-
-CLI::App* add_leaf(CLI::App& parent, const char* name, const char* help, int& exit_code, Run run,
-                   std::shared_ptr<ImageOptions>& options) {
-  options = std::make_shared<ImageOptions>();
-  CLI::App* leaf = parent.add_subcommand(name, help);
-  leaf->callback([options, &exit_code, run] {
-    const auto done = run(*options);
-    exit_code = done ? 0 : report_failure(done.error());
-  });
-  return leaf;
-}
-
 }  // namespace
 
 void add_image_command(CLI::App& app, int& exit_code) {

@@ -129,19 +129,6 @@ Result<void> fetch(const KernelOptions& options) {
       options.refresh ? backends::Refresh::look_for_newer : backends::Refresh::only_if_missing, &signals);
 }
 
-using Run = Result<void> (*)(const KernelOptions&);
-
-CLI::App* add_leaf(CLI::App& parent, const char* name, const char* help, int& exit_code, Run run,
-                   std::shared_ptr<KernelOptions>& options) {
-  options = std::make_shared<KernelOptions>();
-  CLI::App* leaf = parent.add_subcommand(name, help);
-  leaf->callback([options, &exit_code, run] {
-    const auto done = run(*options);
-    exit_code = done ? 0 : report_failure(done.error());
-  });
-  return leaf;
-}
-
 }  // namespace
 
 void add_kernel_command(CLI::App& app, int& exit_code) {
