@@ -172,7 +172,7 @@ void JobRun::write_record() {
     if (!written) log_.warning(written.error().describe());
   }
   if (request_.result_file) {
-    const auto written = base::write_file_atomically(*request_.result_file, json, 0644);
+    const auto written = base::publish_file(*request_.result_file, json, 0644);
     if (!written) log_.warning(written.error().describe());
   }
   if (!machine_) return;

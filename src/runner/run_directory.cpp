@@ -9,6 +9,7 @@
 #include <sys/file.h>
 
 #include <algorithm>
+#include <functional>
 #include <vector>
 
 namespace cleanroom::runner {
@@ -37,41 +38,43 @@ bool is_alive(const std::filesystem::path& run) {
   return ::flock(lock->get(), LOCK_EX | LOCK_NB) != 0;
 }
 
-// Sorted, oldest first. A name with a dot is a run being made, and its lock may not be held yet: it counts once it is
-// old.
-std::vector<std::filesystem::path> ended_runs(const std::filesystem::path& runs) {
-  std::vector<std::filesystem::path> ended;
+// All of them, newest first; live ones too. A name with a dot is a run being made, and its lock may not be held yet: it
+// counts once it is old.
+std::vector<std::filesystem::path> all_runs(const std::filesystem::path& runs) {
+  std::vector<std::filesystem::path> found;
   std::error_code ec;
   std::filesystem::directory_iterator entry(runs, ec);
   for (; !ec && entry != std::filesystem::directory_iterator(); entry.increment(ec)) {
     std::error_code ignored;
     if (entry->is_symlink(ignored) || !entry->is_directory(ignored)) continue;
     const bool in_the_making = entry->path().filename().native().starts_with('.');
-    const auto age = std::filesystem::file_time_type::clock::now() - entry->last_write_time(ignored);
-    if (in_the_making && age < kAbandoned) continue;
-    if (!is_alive(entry->path())) ended.push_back(entry->path());
+    const auto since = [&] { return std::filesystem::file_time_type::clock::now() - entry->last_write_time(ignored); };
+    if (!in_the_making || since() >= kAbandoned) found.push_back(entry->path());
   }
-  std::sort(ended.begin(), ended.end());
-  return ended;
+  std::sort(found.begin(), found.end(), std::greater<>());
+  return found;
 }
 
 }  // namespace
 
 Result<void> RunDirectory::sweep(const std::filesystem::path& state) {
-  const auto ended = ended_runs(state / "runs");
   std::error_code ec;
   std::size_t kept_disks = 0;
   std::size_t records = 0;
-  // Newest first: what is beyond a limit is the oldest.
-  for (auto run = ended.rbegin(); run != ended.rend(); ++run) {
+  // Newest first: what is beyond a limit is the oldest. A live run has its work/, and most others have none: one look
+  // at each is all.
+  for (const auto& run : all_runs(state / "runs")) {
+    const bool has_work = std::filesystem::exists(run / "work", ec);
+    if (has_work && is_alive(run)) continue;
     if (++records > kKeptRuns) {
-      std::filesystem::remove_all(*run, ec);
+      std::filesystem::remove_all(run, ec);
       continue;
     }
-    const bool marked = std::filesystem::exists(*run / kKeepMark, ec);
+    if (!has_work) continue;
+    const bool marked = std::filesystem::exists(run / kKeepMark, ec);
     if (marked && ++kept_disks <= kKeptDisks) continue;
-    std::filesystem::remove_all(*run / "work", ec);
-    std::filesystem::remove(*run / kKeepMark, ec);
+    std::filesystem::remove_all(run / "work", ec);
+    std::filesystem::remove(run / kKeepMark, ec);
   }
   return {};
 }

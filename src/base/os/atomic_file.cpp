@@ -26,10 +26,15 @@ AtomicFile::~AtomicFile() {
   if (fd_) ::unlink(temporary_.c_str());
 }
 
-Result<void> AtomicFile::commit() {
-  if (::fsync(fd_.get()) != 0) return fail(errno_error("sync", temporary_.native()));
+Result<void> AtomicFile::publish() {
   if (::rename(temporary_.c_str(), target_.c_str()) != 0) return fail(errno_error("rename to", target_.native()));
   fd_.reset();
+  return {};
+}
+
+Result<void> AtomicFile::commit() {
+  if (::fsync(fd_.get()) != 0) return fail(errno_error("sync", temporary_.native()));
+  CR_TRY(publish());
   const auto parent = target_.has_parent_path() ? target_.parent_path() : std::filesystem::path(".");
   CR_ASSIGN(const Fd directory, open_file(parent, O_RDONLY | O_DIRECTORY));
   if (::fsync(directory.get()) != 0) return fail(errno_error("sync", parent.native()));
@@ -40,6 +45,12 @@ Result<void> write_file_atomically(const std::filesystem::path& target, std::str
   CR_ASSIGN(auto file, AtomicFile::create(target, mode));
   CR_TRY(write_all(file.fd(), text));
   return file.commit();
+}
+
+Result<void> publish_file(const std::filesystem::path& target, std::string_view text, unsigned mode) {
+  CR_ASSIGN(auto file, AtomicFile::create(target, mode));
+  CR_TRY(write_all(file.fd(), text));
+  return file.publish();
 }
 
 }  // namespace cleanroom::base
