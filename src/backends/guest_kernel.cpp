@@ -1,5 +1,6 @@
 #include "src/backends/guest_kernel.h"
 
+#include "src/backends/identity.h"
 #include "src/backends/kernel/kernel_manifest.h"
 #include "src/base/net/sha256.h"
 #include "src/base/os/atomic_file.h"
@@ -126,12 +127,56 @@ Result<GuestKernel> find_guest_kernel(const std::optional<std::filesystem::path>
   return kernel;
 }
 
+namespace {
+
+// The inputs' identities as files: the same ones have the same content, and need not be read again. Empty: no telling.
+std::string alias_of(const GuestKernel& kernel, const std::filesystem::path& agent) {
+  const auto agent_identity = file_identity(agent);
+  if (!agent_identity) return {};
+  std::string text = *agent_identity + "\n";
+  if (!kernel.module_directory.empty()) {
+    std::vector<std::filesystem::path> files{kernel.module_directory.parent_path() / "load-order"};
+    std::error_code ec;
+    for (const auto& entry : std::filesystem::directory_iterator(kernel.module_directory, ec))
+      files.push_back(entry.path());
+    std::sort(files.begin(), files.end());
+    for (const auto& file : files) {
+      const auto identity = file_identity(file);
+      if (ec || !identity) return {};
+      text += *identity + "\n";
+    }
+  }
+  return base::sha256_hex(text) + ".of-files";
+}
+
+// What the alias leads to, if it is there.
+std::optional<std::filesystem::path> follow_alias(const std::filesystem::path& alias) {
+  std::error_code ec;
+  const auto target = std::filesystem::read_symlink(alias, ec);
+  if (ec || target.has_parent_path()) return std::nullopt;
+  auto file = alias.parent_path() / target;
+  if (::access(file.c_str(), R_OK) != 0) return std::nullopt;
+  return file;
+}
+
+}  // namespace
+
 Result<std::filesystem::path> ensure_initramfs(const GuestKernel& kernel, const std::filesystem::path& agent,
                                                const std::filesystem::path& cache_directory) {
+  const auto alias = alias_of(kernel, agent);
+  if (!alias.empty()) {
+    if (auto kept = follow_alias(cache_directory / alias)) return std::move(*kept);
+  }
   CR_ASSIGN(const auto members, collect_members(kernel, agent));
-  const std::filesystem::path target = cache_directory / (hash_of(members) + ".cpio");
-  if (::access(target.c_str(), R_OK) == 0) return target;
+  const std::string name = hash_of(members) + ".cpio";
+  const std::filesystem::path target = cache_directory / name;
   CR_TRY(base::make_private_directories(cache_directory));
+  if (!alias.empty()) {
+    std::error_code ec;  // without it the next run reads the files once more
+    std::filesystem::remove(cache_directory / alias, ec);
+    std::filesystem::create_symlink(name, cache_directory / alias, ec);
+  }
+  if (::access(target.c_str(), R_OK) == 0) return target;
   CR_ASSIGN(auto file, base::AtomicFile::create(target, 0444));
   CpioWriter writer(file.fd());
   // The kernel opens /dev/console before the agent mounts anything.

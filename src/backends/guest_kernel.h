@@ -3,7 +3,7 @@
 // `load-order` (module names, one a line, each after what it needs); scripts/prepare-kernel makes one without root. A
 // kernel that was built here (src/backends/kernel) has no modules, but `vmlinux` and a manifest that says what it can
 // do. The initramfs is the agent as /init plus those modules: an uncompressed newc archive (decompression costs more
-// boot time than reading), kept by the hash of its inputs.
+// boot time than reading), kept by the hash of its inputs, which are read when one of them is another file than before.
 #include "src/backends/device_discovery.h"
 #include "src/base/os/result.h"
 
