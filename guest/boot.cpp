@@ -127,6 +127,12 @@ base::Result<void> mount_early() {
   return {};
 }
 
+bool is_template() {
+  const auto words = base::read_file("/proc/cmdline", kMaxSmallFile);
+  return words && (" " + words->substr(0, words->find('\n')) + " ").find(fmt::format(" {} ", channel::kTemplateMark)) !=
+                      std::string::npos;
+}
+
 void load_modules() {
   const auto order = base::read_file("/modules/load-order", kMaxSmallFile);
   if (!order) return;  // a kernel that has all of them built in

@@ -11,6 +11,8 @@ namespace cleanroom::guest {
 
 // /proc, /sys, /dev, the console as 0-2.
 base::Result<void> mount_early();
+// Of a VM that is to be saved: restored ones will start from here.
+bool is_template();
 // Every module of /modules/load-order. One that fails is told on the console; what needs it fails later, by name.
 void load_modules();
 
@@ -29,7 +31,7 @@ base::Result<Ports> open_ports(base::Deadline deadline);
 // said again.
 base::Result<channel::StartRecord> meet_host(Ports& ports, std::chrono::milliseconds port_time);
 
-// Entropy first, then clock and hostname.
+// Entropy first, then clock and hostname. Before anything of the job runs.
 base::Result<void> apply_identity(const channel::StartRecord& start);
 
 // A line on the console.

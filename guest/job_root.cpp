@@ -167,11 +167,14 @@ base::Result<JobRoot> JobRoot::stage() {
   CR_TRY(mount_with(
       {.type = "sysfs", .target = std::string(kJobRoot) + "/sys", .flags = MS_NOSUID | MS_NODEV | MS_NOEXEC}));
   CR_TRY(root.stage_files());
-  warm_image(root.directory_);
   // What is mounted in it later comes to the commands' namespaces that are there by then.
   if (::mount(nullptr, kJobRoot, nullptr, MS_SHARED, nullptr) != 0)
     return base::fail(base::errno_error("share", kJobRoot));
   return root;
+}
+
+void JobRoot::warm() const {
+  warm_image(directory_);
 }
 
 base::Result<void> JobRoot::stage_files() {

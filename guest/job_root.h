@@ -21,6 +21,9 @@ class JobRoot {
   // files that START gives their content.
   static base::Result<JobRoot> stage();
 
+  // Reads ahead what commands read first.
+  void warm() const;
+
   // After START: the files that tell the job which machine it is on. Once.
   base::Result<void> write_identity(const std::string& hostname);
   // After START. What is mounted appears in the commands' namespaces too, which may be there already.

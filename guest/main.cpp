@@ -27,14 +27,15 @@ base::Result<void> serve() {
   CR_ASSIGN(const auto loop, Loop::create());
   CR_ASSIGN(const auto network, Network::create(*loop));
   CR_ASSIGN(auto root, JobRoot::stage());
+  if (is_template()) root.warm();
   CR_ASSIGN(auto mounter, DiskMounter::prepare(root));
   CR_ASSIGN(auto command, ExecProcess::prepare());
   CR_TRY(command.wait_prepared(base::deadline_in(kPrepareTime)));
   CR_ASSIGN(auto ports, open_ports(base::deadline_in(kPortTime)));
   // A memory snapshot may be taken in here; everything below belongs to one job.
   CR_ASSIGN(const auto start, meet_host(ports, kPortTime));
-  CR_TRY(apply_identity(start));
   CR_TRY(mounter.begin(start.mounts));
+  CR_TRY(apply_identity(start));
   CR_TRY(root.write_identity(start.hostname));
   std::string lost;
   const auto on_lost = [&](std::string why) {

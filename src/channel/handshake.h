@@ -23,6 +23,8 @@ inline constexpr std::uint16_t kProtocolVersion = 2;
 inline constexpr std::size_t kReadySize = 64;
 inline constexpr std::size_t kStartHeadSize = 12;
 inline constexpr std::size_t kMaxStartBytes = 1 << 20;
+// On the kernel's command line: this VM is to be saved, so what only later VMs gain from is worth its time.
+inline constexpr const char* kTemplateMark = "cleanroom.template";
 // Names of the two virtio-serial ports.
 inline constexpr const char* kControlPortName = "cleanroom.control";
 inline constexpr const char* kNetworkPortName = "cleanroom.network";

@@ -39,7 +39,7 @@ export NASTY=$nasty HOST_ONLY=1 SOME_TOKEN=canary-token
 cp .git/config "$work/config-before"
 
 in_vm 0 --env NASTY --output 'build/**' --output '.git/config' --output '.buildkite/**' --result "$work/result.json" -- /bin/sh job.sh "$nasty"
-expect '^cwd=/workspace uid=0 host=cleanroom$'
+expect '^cwd=/workspace uid=0 host=cleanroom-[0-9a-f]{8}$'
 expect "^argument and variable agree: ${#nasty}\$"
 [ "$(grep -c '^content$' "$work/out")" = 2 ] || fail "the checkout and its links"
 expect '^true$'

@@ -39,7 +39,7 @@ VmConfig config_of(const LaunchSpec& spec) {
   VmConfig config{.machine = {.vcpus = spec.vcpus, .memory_mib = spec.memory_mib},
                   .boot = {.kernel_image_path = path_of(kKernel),
                            .initrd_path = path_of(kInitramfs),
-                           .boot_args = boot_arguments()},
+                           .boot_args = boot_arguments(spec.memory_to_save.has_value())},
                   .drives = {}};
   for (std::size_t slot = 0; slot < spec.disks.size(); ++slot) {
     config.drives.push_back({.id = fmt::format("slot{}", slot),

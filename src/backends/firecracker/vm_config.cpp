@@ -1,6 +1,7 @@
 #include "src/backends/firecracker/vm_config.h"
 
 #include "src/base/text/json.h"
+#include "src/channel/handshake.h"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -54,11 +55,14 @@ std::string describe(const ApiCall& call) {
   return fmt::format("{} {}", call.method == Method::put ? "PUT" : "PATCH", call.path);
 }
 
-std::string boot_arguments() {
+std::string boot_arguments(bool to_be_saved) {
   // reboot=k: the keyboard controller's reset line is how a guest ends a Firecracker VM. The i8042 options spare the
   // probing of devices that are not there.
-  return "console=ttyS0 quiet loglevel=2 reboot=k panic=-1 8250.nr_uarts=1 random.trust_cpu=on "
-         "i8042.noaux i8042.nomux i8042.dumbkbd swiotlb=noforce";
+  std::string arguments =
+      "console=ttyS0 quiet loglevel=2 reboot=k panic=-1 8250.nr_uarts=1 random.trust_cpu=on "
+      "i8042.noaux i8042.nomux i8042.dumbkbd swiotlb=noforce";
+  if (to_be_saved) arguments += fmt::format(" {}", channel::kTemplateMark);
+  return arguments;
 }
 
 std::vector<ApiCall> boot_calls(const VmConfig& config) {

@@ -47,8 +47,9 @@ struct ApiCall {
 };
 std::string describe(const ApiCall& call);  // "PUT /machine-config"
 
-// The kernel's command line; Firecracker adds nothing but what finds its devices.
-std::string boot_arguments();
+// The kernel's command line; Firecracker adds nothing but what finds its devices. `to_be_saved`: the VM is a template
+// in the making (channel::kTemplateMark).
+std::string boot_arguments(bool to_be_saved);
 // From a fresh VMM to a running guest.
 std::vector<ApiCall> boot_calls(const VmConfig& config);
 // From a fresh VMM to a paused guest that goes on where the snapshot was taken. Drives and sockets are opened again

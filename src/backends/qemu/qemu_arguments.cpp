@@ -52,6 +52,7 @@ void append_kernel(Arguments& into, const QemuMachine& machine) {
     command_line += fmt::format(kTcgClock, machine.tick_khz);
     if (machine.tick_hz != 0) command_line += fmt::format(kTcgDelays, machine.tick_khz * 1000 / machine.tick_hz);
   }
+  if (machine.snapshot) command_line += fmt::format(" {}", channel::kTemplateMark);
   append(into, {"-kernel", machine.kernel.native(), "-initrd", machine.initramfs.native(), "-append", command_line});
 }
 

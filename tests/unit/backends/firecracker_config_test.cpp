@@ -12,11 +12,12 @@ using namespace cleanroom::backends::firecracker;
 namespace {
 
 VmConfig config() {
-  return {
-      .machine = {.vcpus = 3, .memory_mib = 768},
-      .boot = {.kernel_image_path = "/proc/self/fd/5", .initrd_path = "/proc/self/fd/6", .boot_args = boot_arguments()},
-      .drives = {{.id = "slot0", .path_on_host = "/proc/self/fd/10", .read_only = true},
-                 {.id = "slot1", .path_on_host = "/proc/self/fd/11", .read_only = false}}};
+  return {.machine = {.vcpus = 3, .memory_mib = 768},
+          .boot = {.kernel_image_path = "/proc/self/fd/5",
+                   .initrd_path = "/proc/self/fd/6",
+                   .boot_args = boot_arguments(false)},
+          .drives = {{.id = "slot0", .path_on_host = "/proc/self/fd/10", .read_only = true},
+                     {.id = "slot1", .path_on_host = "/proc/self/fd/11", .read_only = false}}};
 }
 
 base::Json body_of(const std::vector<ApiCall>& calls, const std::string& name) {

@@ -96,6 +96,18 @@ TEST_SUITE("backends/qemu_arguments") {
     CHECK(std::max(first, second) - std::min(first, second) < first / 50);
   }
 
+  TEST_CASE("a VM that is to be saved is told so; a restored one gets no kernel, and no other is told") {
+    auto spec = machine(Accelerator::tcg);
+    const auto is_told = [&] {
+      return values_of(qemu_arguments(spec, {}), "-append").front().ends_with(" cleanroom.template");
+    };
+    CHECK_FALSE(is_told());
+    spec.snapshot = QemuSnapshot{QemuSnapshot::Use::save, "/memory"};
+    CHECK(is_told());
+    spec.snapshot->use = QemuSnapshot::Use::restore;
+    CHECK(values_of(qemu_arguments(spec, {}), "-append").empty());
+  }
+
   TEST_CASE("disks are raw, come by descriptor, and the image is read-only") {
     const auto arguments = qemu_arguments(machine(Accelerator::tcg), {});
     const auto blocks = values_of(arguments, "-blockdev");
