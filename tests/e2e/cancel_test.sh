@@ -3,26 +3,6 @@
 # shellcheck source=tests/e2e/vm_support.bash
 source "${CLEANROOM_SOURCE_DIR:?}/tests/e2e/vm_support.bash"
 
-# start COMMAND...: in the background; waits until the job says it runs. Sets $pid and $vm.
-start() {
-  rm -f "$work/stream" && mkfifo "$work/stream"
-  "$runner" --checkout "$work/checkout" --image "$demo_image" -- "$@" >"$work/stream" 2>"$work/out" </dev/null &
-  pid=$!
-  exec {from}<"$work/stream"
-  read -r -t 120 line <&"$from" || line='(nothing)'
-  [ "$line" = running ] || fail "the job did not start: $line"
-  vm=$(pgrep -P "$pid" -f "$vmm") || fail "no VM below $pid"
-}
-gone() { # PID SECONDS
-  timeout "$2" tail --pid="$1" -f /dev/null || fail "process $1 is still there after $2 s"
-}
-ended() { # EXPECTED-STATUS-REGEX
-  local status=0
-  wait "$pid" || status=$?
-  [[ $status =~ ^($1)$ ]] || fail "exit $status, expected $1"
-  exec {from}<&-
-}
-
 # The job gets the signal and may end in its own way; zero is not among its choices.
 # shellcheck disable=SC2016
 start /bin/sh -c 'trap "echo caught; exit 7" TERM; echo running; while :; do sleep 1; done'

@@ -2,7 +2,7 @@
 # shellcheck shell=bash
 if [ -z "${OWN_NETWORK:-}" ]; then
   for flags in -nm -rnm; do
-    if unshare "$flags" true 2>/dev/null; then OWN_NETWORK=1 exec unshare "$flags" --kill-child --fork -- "$0"; fi
+    if unshare "$flags" true 2>/dev/null; then OWN_NETWORK=1 exec unshare "$flags" --kill-child --fork -- "$0" "$@"; fi
   done
   echo "skip: needs root"
   exit 77

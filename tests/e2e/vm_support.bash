@@ -58,20 +58,43 @@ policy() {
 }
 policy ""
 
-# in_vm CODE COMMAND...: runs it in a VM, for at most $vm_seconds; output in $work/out.
+# in_vm CODE COMMAND...: runs it in a VM, for at most $vm_seconds; output in $work/out. $run_options are of every run.
 vm_seconds=240
+run_options=()
 in_vm() {
   local expected=$1 status=0
   shift
-  timeout -k 5 "$vm_seconds" "$runner" --checkout "$work/checkout" --image "$demo_image" "$@" >"$work/out" 2>&1 </dev/null || status=$?
+  timeout -k 5 "$vm_seconds" "$runner" --checkout "$work/checkout" --image "$demo_image" "${run_options[@]}" "$@" >"$work/out" 2>&1 </dev/null || status=$?
   [ "$status" = "$expected" ] || fail "exit $status, expected $expected: $*"
 }
 expect() { grep -qE -- "$1" "$work/out" || fail "no line matches /$1/"; }
 refuse() { ! grep -qE -- "$1" "$work/out" || fail "a line matches /$1/"; }
 
 last_run() { find "$XDG_STATE_HOME/cleanroom/runs" -mindepth 1 -maxdepth 1 -type d | sort | tail -n 1; }
-# record EXPRESSION: a Python expression over `r`, the last run's run.json.
-record() { python3 -c 'import json,sys; r=json.load(open(sys.argv[1])); sys.exit(0 if eval(sys.argv[2]) else 1)' "$(last_run)/run.json" "$1" || fail "run.json: not $1"; }
+# record EXPRESSION: a Python expression over `r`, the last run's run.json. record_of FILE EXPRESSION: another one's.
+record() { record_of "$(last_run)/run.json" "$1"; }
+record_of() { python3 -c 'import json,sys; r=json.load(open(sys.argv[1])); sys.exit(0 if eval(sys.argv[2]) else 1)' "$1" "$2" || fail "run.json: not $2"; }
+
+# start COMMAND...: in the background; waits until the job says `running`. Sets $pid and $vm, and $from, where its output comes.
+start() {
+  rm -f "$work/stream" && mkfifo "$work/stream"
+  "$runner" --checkout "$work/checkout" --image "$demo_image" "${run_options[@]}" -- "$@" >"$work/stream" 2>"$work/out" </dev/null &
+  pid=$!
+  exec {from}<"$work/stream"
+  read -r -t 120 line <&"$from" || line='(nothing)'
+  [ "$line" = running ] || fail "the job did not start: $line"
+  # shellcheck disable=SC2034
+  vm=$(pgrep -P "$pid" -f "$vmm") || fail "no VM below $pid"
+}
+gone() { # PID SECONDS
+  timeout "$2" tail --pid="$1" -f /dev/null || fail "process $1 is still there after $2 s"
+}
+ended() { # EXPECTED-STATUS-REGEX
+  local status=0
+  wait "$pid" || status=$?
+  [[ $status =~ ^($1)$ ]] || fail "exit $status, expected $1"
+  exec {from}<&-
+}
 
 nothing_left() {
   local left
