@@ -40,7 +40,7 @@ template_start() {
   for start in restored again; do
     see $start
     told 'r["start"] == "template" and not r["template_made"] and r["restore_ms"] > 0 and "boot_ms" not in r'
-    told "r['template'] == '$(jq -r .template "$work/made.json")'"
+    told "r['template'] == json.load(open('$work/made.json'))['template']"
   done
 }
 
@@ -88,11 +88,13 @@ refused_both() {
 }
 denied_network() { all_starts refused_both; }
 
+# WRM-04.
 clock_agrees() {
   python3 -c 'import sys; before, host, after = map(float, sys.argv[1:]); sys.exit(not before - 1 <= host <= after + 1)' \
     "$(value clock 1)" "$(value clock 3)" "$(value clock 4)"
 }
 clock_within_a_second() { all_starts clock_agrees; }
+# WRM-01, WRM-02: of three VMs, two of them restored from one template.
 entropy_and_identity_of_its_own() {
   local identities
   identities=$(for start in "${starts[@]}"; do see "$start" && value identity; done)
@@ -121,6 +123,7 @@ hard_stop_of_a_job_that_ignores_signals() {
   ended 143
   gone "$vm" 10
 }
+# FLT-01: on either side; the disks of a killed runner go with the next sweep.
 killed_VMM_is_an_infrastructure_failure() {
   start /bin/sh -c 'echo running; sleep 1000'
   kill -KILL "$vm"
