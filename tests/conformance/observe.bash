@@ -86,7 +86,7 @@ descendants() {
 
 # observe NAME: the job above; its exit status, output and the processes that it had.
 observe() {
-  local seen=$work/seen/$1 status=0
+  local seen=$work/seen/$1 status=0 begun=$SECONDS
   mkdir "$seen"
   rm -rf "$work/checkout/out" "$work/stream" && mkfifo "$work/stream"
   timeout -k 5 "$vm_seconds" "$runner" --checkout "$work/checkout" --image "$demo_image" "${run_options[@]}" \
@@ -101,6 +101,7 @@ observe() {
   exec {from}<&-
   echo $status >"$seen/status"
   [ ! -e "$work/checkout/out" ] || mv "$work/checkout/out" "$seen/output"
+  echo "# $1: $((SECONDS - begun)) s"
 }
 
 # see NAME: expect and refuse are about this run from now on, and so is told(); $seen has the rest of it.
