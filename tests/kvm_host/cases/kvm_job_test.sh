@@ -2,7 +2,7 @@
 # A job on real KVM under Buildkite, where emulation is refused: it is hardware isolation, and the guest knows its hypervisor.
 # shellcheck source=tests/e2e/vm_support.bash
 source "${CLEANROOM_SOURCE_DIR:?}/tests/e2e/vm_support.bash"
-printf 'allow_emulation: false\n%s\n' "$launch_config" >"$work/config/config.yaml"
+printf 'default_backend: qemu\nallow_emulation: false\n%s\n' "$launch_config" >"$work/config/config.yaml"
 printf 'images: {unpinned: true}\n' >"$work/config/ceiling.yaml"
 
 [ "$(id -u)" != 0 ] || fail "this test is for an ordinary user"

@@ -12,14 +12,14 @@ case " $* " in *" -accel kvm "*) echo "ioctl(KVM_CREATE_VM) failed: broken" >&2;
 exec qemu-system-x86_64 "$@"
 EOS
 chmod +x "$work/qemu"
-printf 'backends: {qemu: {binary_path: %s}}\n' "$work/qemu" >"$work/config/config.yaml"
+printf 'default_backend: qemu\nbackends: {qemu: {binary_path: %s}}\n' "$work/qemu" >"$work/config/config.yaml"
 BUILDKITE=true in_vm 78 -- true
 expect 'KVM_CREATE_VM\) failed: broken'
 record 'r["reason"] == "emulation_refused" and not r["hardware_isolation"]'
 [ -z "$(find "$XDG_CACHE_HOME" -name 'kvm-*')" ] || fail "a failed probe was kept"
 
 # The real one: the probe works, and is kept for this boot and this user.
-printf 'allow_emulation: false\n%s\n' "$launch_config" >"$work/config/config.yaml"
+printf 'default_backend: qemu\nallow_emulation: false\n%s\n' "$launch_config" >"$work/config/config.yaml"
 demo_image="oci:$work/nothing" BUILDKITE=true in_vm 125 -- true
 kept=$(find "$XDG_CACHE_HOME" -name "kvm-$(cat /proc/sys/kernel/random/boot_id)-*")
 [ "$(cat "$kept")" = works ] || fail "no kept probe in $(find "$XDG_CACHE_HOME")"
