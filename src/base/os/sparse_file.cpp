@@ -1,11 +1,26 @@
 #include "src/base/os/sparse_file.h"
 
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
 
 namespace cleanroom::base {
+
+namespace {
+
+// Between two file systems copy_file_range(2) fails; sendfile(2) does it, and writes where the file's position is.
+ssize_t copy_some(const Fd& from, const Fd& to, std::uint64_t offset, std::size_t size) {
+  off_t in = static_cast<off_t>(offset);
+  off_t out = in;
+  const ssize_t n = ::copy_file_range(from.get(), &in, to.get(), &out, size, 0);
+  if (n >= 0 || (errno != EXDEV && errno != EOPNOTSUPP)) return n;
+  if (::lseek(to.get(), out, SEEK_SET) < 0) return -1;
+  return ::sendfile(to.get(), from.get(), &in, size);
+}
+
+}  // namespace
 
 Result<DataRun> next_data_run(const Fd& file, std::uint64_t from, std::uint64_t size) {
   const off_t data = ::lseek(file.get(), static_cast<off_t>(from), SEEK_DATA);
@@ -22,12 +37,11 @@ Result<void> copy_sparse(const Fd& from, const Fd& to) {
   const auto size = static_cast<std::uint64_t>(status.st_size);
   for (std::uint64_t offset = 0; offset < size;) {
     CR_ASSIGN(const auto run, next_data_run(from, offset, size));
-    off_t in = static_cast<off_t>(run.begin);
-    off_t out = in;
-    while (static_cast<std::uint64_t>(in) < run.end) {
-      const ssize_t n = ::copy_file_range(from.get(), &in, to.get(), &out, run.end - static_cast<std::uint64_t>(in), 0);
+    for (offset = run.begin; offset < run.end;) {
+      const ssize_t n = copy_some(from, to, offset, run.end - offset);
       if (n < 0 && errno == EINTR) continue;
       if (n <= 0) return fail(errno_error("copy", "a sparse file", n == 0 ? EIO : errno));  // it became shorter
+      offset += static_cast<std::uint64_t>(n);
     }
     offset = run.end;
   }

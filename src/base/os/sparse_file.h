@@ -15,8 +15,8 @@ struct DataRun {
 // The first run of data that ends after `from`, cut there; empty, at `size`, when only a hole follows.
 Result<DataRun> next_data_run(const Fd& file, std::uint64_t from, std::uint64_t size);
 
-// The data of `from` at the same places of `to`, which gets its length. `to` must hold nothing. Shares blocks where the
-// file system can (copy_file_range(2)). Blocks on disk I/O.
+// The data of `from` at the same places of `to`, which gets its length. `to` must hold nothing; its position may move.
+// Shares blocks where the file system can (copy_file_range(2)). Blocks on disk I/O.
 Result<void> copy_sparse(const Fd& from, const Fd& to);
 
 }  // namespace cleanroom::base

@@ -5,6 +5,7 @@
 
 #include <doctest/doctest.h>
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -59,6 +60,24 @@ TEST_SUITE("base/sparse_file") {
     CHECK(text_at(to, 0, 5) == "first");
     CHECK(text_at(to, 20 << 20, 300'000) == std::string(300'000, 'x'));
     CHECK(text_at(to, kSize - 4, 4) == "last");
+    struct stat status {};
+    REQUIRE(::fstat(to.get(), &status) == 0);
+    CHECK(static_cast<std::uint64_t>(status.st_size) == kSize);
+    CHECK(status.st_blocks * 512 < 2 << 20);
+  }
+
+  TEST_CASE("a copy to another file system has them too") {
+    const Files files;
+    const base::Fd from(::memfd_create("from", MFD_CLOEXEC));
+    REQUIRE(from);
+    write_at(from, 0, "first");
+    write_at(from, 20 << 20, std::string(300'000, 'x'));
+    REQUIRE(::ftruncate(from.get(), kSize) == 0);
+    const auto to = files.make("to");
+    const auto done = base::copy_sparse(from, to);
+    REQUIRE(done.has_value());
+    CHECK(text_at(to, 0, 5) == "first");
+    CHECK(text_at(to, 20 << 20, 300'000) == std::string(300'000, 'x'));
     struct stat status {};
     REQUIRE(::fstat(to.get(), &status) == 0);
     CHECK(static_cast<std::uint64_t>(status.st_size) == kSize);
