@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # The jail around a real VM, as /proc shows it while a job runs; and a job that eats all it can. As root or as any user.
+# Usage: jail_vm_test.sh [qemu|firecracker]
 # shellcheck source=tests/e2e/vm_support.bash
 source "${CLEANROOM_SOURCE_DIR:?}/tests/e2e/vm_support.bash"
 
@@ -11,7 +12,7 @@ start() {
   exec {from}<"$work/stream"
   read -r -t 180 line <&"$from" || line='(nothing)'
   [ "$line" = running ] || fail "the job did not start: $line"
-  vm=$(pgrep -P "$pid" -f qemu-system) || { fail "no VM below $pid"; exit 1; }
+  vm=$(pgrep -P "$pid" -f "$vmm") || { fail "no VM below $pid"; exit 1; }
 }
 # stop EXIT-REGEX SECONDS: cancels, and measures the time until the runner has ended.
 stop() {
@@ -51,15 +52,26 @@ done
 [[ $(status_of NSpid) == *1 ]] || fail "VMM-02 the VMM is not the first process of its namespace: $(status_of NSpid)"
 is "VMM-02 routes" "$(sed 1d "/proc/$vm/net/route" | wc -l)" 0
 is "VMM-02 IPv6 addresses" "$(wc -l <"/proc/$vm/net/if_inet6")" 0
-# Mounts: field 5 is the place, 6 the options. What is not a library, QEMU, its firmware or a device is the template's memory.
+# Mounts: field 5 is the place, 6 the options. What is not a library, the VMM, firmware or a device is the template's memory;
+# Firecracker has its files under names, the descriptors it is given, and a directory for its sockets besides.
 awk '{print $5, $6}' "/proc/$vm/mountinfo" >"$work/mounts"
 is "VMM-02 the root" "$(awk '$1 == "/" {print ($2 ~ /^ro,nosuid,nodev,noexec/)}' "$work/mounts")" 1
-other=$(grep -vE '^(/|/(usr/)?lib(64)?/[^ ]*\.so[^ ]*|/usr/bin/qemu-system-x86_64|/usr/share/qemu/[a-z_.-]*|/etc/ld.so.cache|/dev/(null|urandom|kvm)) ' "$work/mounts" || true)
-[[ $(awk '{print $1}' <<<"$other") =~ ^[^[:space:]]*/templates/[^[:space:]]*/memory$ ]] || fail "VMM-02 other mounts: $other"
-writable=$(awk '$2 !~ /^ro/ {print $1}' "$work/mounts" | grep -vE '^/dev/|/memory$' || true)
-is "VMM-02 writable mounts" "$writable" ""
+known='/|/dev/(null|urandom|kvm)|/etc/ld.so.cache|/(usr/)?lib(64)?/[^ ]*\.so[^ ]*'
+if [ "$backend" = firecracker ]; then
+  known+="|$CLEANROOM_FIRECRACKER_BIN|/disk0|/state|/proc/self/fd|/vmm"
+  memory='^/memory$' writable_there=/vmm
+  is "VMM-02 /proc" "$(cd "/proc/$vm/root/proc" && find . -maxdepth 2 | sort | tr '\n' ' ')" ". ./self ./self/fd "
+else
+  known+='|/usr/bin/qemu-system-x86_64|/usr/share/qemu/[a-z_.-]*'
+  memory='^[^[:space:]]*/templates/[^[:space:]]*/memory$' writable_there=''
+  [ ! -e "/proc/$vm/root/proc" ] || fail "VMM-02 the VMM sees /proc"
+fi
+other=$(grep -vE "^($known) " "$work/mounts" || true)
+[[ $(awk '{print $1}' <<<"$other") =~ $memory ]] || fail "VMM-02 other mounts: $other"
+is "VMM-02 writable mounts" "$(awk '$2 !~ /^ro/ {print $1}' "$work/mounts" | grep -v '^/dev/' || true)" "$writable_there"
+[[ $(awk '{print $2}' <<<"$other") == ro,* ]] || fail "VMM-04 the template's memory can be written: $other"
 awk '$2 !~ /nosuid/' "$work/mounts" | grep . && fail "VMM-02 mounts with setuid programs"
-for path in /etc/passwd /proc /sys /run /bin "$HOME/.ssh" "$work/checkout"; do
+for path in /etc/passwd /sys /run /bin /tmp "$HOME/.ssh" "$work/checkout"; do
   [ ! -e "/proc/$vm/root$path" ] || fail "VMM-02 the VMM sees $path"
 done
 
@@ -70,6 +82,7 @@ for fd in "/proc/$vm"/fd/*; do
   case $target in
     socket:* | pipe:* | anon_inode:* | /dev/null | /null | */rootfs.ext4 | */scratch.ext4 | */workspace.ext4 | */state | */memory) ;;
     /dev/kvm | /dev/urandom) ;;
+    /disk0 | /memfd:iov_deque*) [ "$backend" = firecracker ] || fail "VMM-03 descriptor ${fd##*/} is $target" ;;
     *) fail "VMM-03 descriptor ${fd##*/} is $target" ;;
   esac
   [ ! -d "$fd" ] || fail "VMM-03 descriptor ${fd##*/} is a directory: $target"
@@ -95,12 +108,21 @@ else
 fi
 
 # VMM-08: what the guest is given is what the command line says and nothing more.
-for argument in '-M microvm,' '-nodefaults ' '-no-user-config ' \
-  '-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny '; do
-  grep -qF -- "$argument" "$work/arguments" || fail "VMM-08 no '$argument'"
-done
-! grep -qE -- '-(netdev|nic|usb|vga|virtfs|fsdev|qmp|monitor|gdb|s) ' "$work/arguments" || fail "VMM-08 $(cat "$work/arguments")"
-! grep -oE 'socket,[^ ]*(path|host|port)=[^ ]*' "$work/arguments" || fail "VMM-08 a socket with a name"
+if [ "$backend" = firecracker ]; then
+  expected=' --api-sock api.sock --log-path /proc/self/fd/3 --level Info --show-level --metrics-path /proc/self/fd/4 '
+  is "VMM-08 arguments" "$(cat "$work/arguments")" "$CLEANROOM_FIRECRACKER_BIN$expected"
+  # Its sockets are in its own directory: the host's file systems have no name for them.
+  [ -S "/proc/$vm/root/vmm/api.sock" ] || fail "VMM-08 no API socket in the VMM's directory"
+  is "VMM-08 mode of the sockets' directory" "$(stat -c %a "/proc/$vm/root/vmm")" 700
+  is "VMM-08 sockets with names" "$(find "$work" -type s)" ""
+else
+  for argument in '-M microvm,' '-nodefaults ' '-no-user-config ' \
+    '-sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny '; do
+    grep -qF -- "$argument" "$work/arguments" || fail "VMM-08 no '$argument'"
+  done
+  ! grep -qE -- '-(netdev|nic|usb|vga|virtfs|fsdev|qmp|monitor|gdb|s) ' "$work/arguments" || fail "VMM-08 $(cat "$work/arguments")"
+  ! grep -oE 'socket,[^ ]*(path|host|port)=[^ ]*' "$work/arguments" || fail "VMM-08 a socket with a name"
+fi
 
 stop '130|143' 5
 [ -z "$place" ] || [ ! -e "$place" ] || fail "VMM-07 the cgroup $place is left"
@@ -141,7 +163,7 @@ expect '^it ran$'
 expect 'warning: the VM'
 [ "$(grep -c 'confined less' "$work/out")" = 1 ] || fail "the lack is not named once"
 record 'r["isolation"]["seccomp"] is True and "No space" in r["isolation"]["user_namespace"]'
-printf 'allow_emulation: true\nrequire_isolation: [seccomp, user_namespace]\n' >"$work/config/config.yaml"
+echo 'require_isolation: [seccomp, user_namespace]' >>"$work/config/config.yaml"
 without_namespaces 78
 expect "cannot confine the VMM as this host's operator requires: user_namespace: "
 record 'r["outcome"] == "refused" and r["reason"] == "backend_capability_mismatch"'

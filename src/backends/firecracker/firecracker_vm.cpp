@@ -5,7 +5,6 @@
 #include "src/channel/handshake.h"
 
 #include <boost/asio/read.hpp>
-#include <fcntl.h>
 
 namespace cleanroom::backends::firecracker {
 
@@ -37,8 +36,8 @@ Awaitable<Result<void>> read_ready(channel::StreamSocket& socket) {
 }  // namespace
 
 FirecrackerVm::FirecrackerVm(std::shared_ptr<Machine> machine, std::shared_ptr<CappedLog> console,
-                             std::string memory_path)
-    : machine_(std::move(machine)), console_(std::move(console)), memory_path_(std::move(memory_path)) {}
+                             std::optional<SavePlan> save_plan)
+    : machine_(std::move(machine)), console_(std::move(console)), save_plan_(std::move(save_plan)) {}
 
 FirecrackerVm::~FirecrackerVm() {
   machine_->end();
@@ -62,13 +61,10 @@ Awaitable<Result<void>> FirecrackerVm::resume(base::Deadline deadline) {
   co_return as_unavailable(co_await skip_ready(deadline));
 }
 
-// Firecracker writes into its own directory: whatever keeps it to that one does not keep it from saving.
 Awaitable<Result<void>> FirecrackerVm::save(std::filesystem::path state, base::Deadline deadline) {
-  if (memory_path_.empty()) co_return base::fail(Code::internal, "cannot save a VM that was not launched to be saved");
-  const Snapshot snapshot{.state_path = kStateFile, .memory_path = memory_path_};
-  CR_CO_TRY(as_unavailable(co_await machine_->perform(save_calls(snapshot), deadline)));
-  CR_CO_ASSIGN(const auto file, base::open_at(machine_->directory(), kStateFile, O_RDONLY | O_NOFOLLOW));
-  CR_CO_ASSIGN(const auto bytes, base::read_all(file, "the VM's state", kMaxState));
+  if (!save_plan_) co_return base::fail(Code::internal, "cannot save a VM that was not launched to be saved");
+  CR_CO_TRY(as_unavailable(co_await machine_->perform(save_calls(save_plan_->names), deadline)));
+  CR_CO_ASSIGN(const auto bytes, base::read_all(save_plan_->state, "the VM's state", kMaxState));
   co_return base::write_file_atomically(state, bytes);
 }
 

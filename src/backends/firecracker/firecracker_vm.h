@@ -11,10 +11,16 @@
 
 namespace cleanroom::backends::firecracker {
 
+// For a VM that is to be saved.
+struct SavePlan {
+  Snapshot names;  // of the files that Firecracker writes
+  base::Fd state;  // the one of names.state_path, empty until then
+};
+
 class FirecrackerVm final : public Vm {
  public:
-  // `memory_path`: where Firecracker is to write the memory when it saves; empty for a VM that is not to be saved.
-  FirecrackerVm(std::shared_ptr<Machine> machine, std::shared_ptr<CappedLog> console, std::string memory_path);
+  FirecrackerVm(std::shared_ptr<Machine> machine, std::shared_ptr<CappedLog> console,
+                std::optional<SavePlan> save_plan);
   ~FirecrackerVm() override;
 
   base::Awaitable<base::Result<void>> connect(base::Deadline deadline) override;
@@ -32,7 +38,7 @@ class FirecrackerVm final : public Vm {
 
   std::shared_ptr<Machine> machine_;
   std::shared_ptr<CappedLog> console_;
-  std::string memory_path_;
+  std::optional<SavePlan> save_plan_;
   std::optional<channel::StreamSocket> control_;
   std::optional<channel::StreamSocket> network_;
 };

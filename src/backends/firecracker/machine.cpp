@@ -27,10 +27,11 @@ base::Error late() {
 Machine::Machine(asio::any_io_executor executor, MachineParts parts)
     : executor_(std::move(executor)),
       directory_(std::move(parts.directory)),
-      directory_fd_(std::move(parts.directory_fd)),
+      directory_fd_(std::move(parts.jailed.directory)),
       control_(std::move(parts.control)),
       network_(std::move(parts.network)),
-      process_(std::move(parts.process)),
+      cgroup_(std::move(parts.jailed.cgroup)),
+      process_(std::move(parts.jailed.process)),
       pid_(process_->pid()),
       changed_(executor_) {}
 
@@ -87,7 +88,10 @@ Awaitable<void> Machine::watch() {
   asio::posix::stream_descriptor pidfd(executor_, ::dup(process_->pidfd().get()));
   while (process_ && !exit_) {
     exit_ = process_->try_wait();
-    if (!exit_) co_await pidfd.async_wait(asio::posix::stream_descriptor::wait_read, base::kTuple);
+    if (exit_)
+      cgroup_ = {};  // not left to end(): a run may end without it
+    else
+      co_await pidfd.async_wait(asio::posix::stream_descriptor::wait_read, base::kTuple);
   }
   changed_.notify_all();
 }
@@ -165,6 +169,7 @@ void Machine::end() {
   network_.close();
   if (api_) api_->close();
   process_.reset();  // kills and reaps
+  cgroup_ = {};
   directory_.reset();
   changed_.notify_all();
 }

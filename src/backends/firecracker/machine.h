@@ -9,6 +9,7 @@
 #include "src/backends/backend.h"
 #include "src/backends/firecracker/api_client.h"
 #include "src/backends/firecracker/stream_listener.h"
+#include "src/backends/jail/jail.h"
 #include "src/base/async/event.h"
 #include "src/base/os/temp_dir.h"
 
@@ -28,11 +29,10 @@ inline constexpr std::chrono::seconds kApiSocketLimit{30};
 enum class Stream : std::size_t { control = 0, network = 1 };
 
 struct MachineParts {
-  base::TempDir directory;  // the process's working directory
-  base::Fd directory_fd;
+  std::optional<base::TempDir> directory;  // the process's working directory, where the jail has none in memory
   StreamListener control;
   StreamListener network;
-  base::Process process;
+  jail::JailedProcess jailed;
 };
 
 class Machine : public std::enable_shared_from_this<Machine> {
@@ -46,7 +46,6 @@ class Machine : public std::enable_shared_from_this<Machine> {
   base::Awaitable<base::Result<channel::StreamSocket>> take(Stream stream, base::Deadline deadline);
   // When the calls of run() are done; errors as of take().
   base::Awaitable<base::Result<void>> wait_started(base::Deadline deadline);
-  const base::Fd& directory() const { return directory_fd_; }
   // One after the other, up to the first that fails; after those under way.
   base::Awaitable<base::Result<void>> perform(std::vector<ApiCall> calls, base::Deadline deadline);
   base::Awaitable<base::ExitStatus> wait_exit();
@@ -73,6 +72,7 @@ class Machine : public std::enable_shared_from_this<Machine> {
   base::Fd directory_fd_;
   StreamListener control_;  // its coroutine uses it to its end, which may be after end()
   StreamListener network_;
+  jail::CgroupLeaf cgroup_;               // goes after its process
   std::optional<base::Process> process_;  // none after end()
   pid_t pid_;
   base::Event changed_;

@@ -2,6 +2,7 @@
 
 #include "src/backends/firecracker/vm_config.h"
 
+#include <sys/socket.h>
 #include <unistd.h>
 
 namespace cleanroom::backends::firecracker {
@@ -14,17 +15,18 @@ std::string socket_path(const base::Fd& directory, const std::string& name) {
   return fmt::format("/proc/self/fd/{}/{}", directory.get(), name);
 }
 
-Result<StreamListener> StreamListener::create(const asio::any_io_executor& executor, const base::Fd& directory,
-                                              std::uint32_t port) {
-  const std::string name = fmt::format("{}_{}", kVsockSocket, port);
-  std::string path = socket_path(directory, name);
-  Acceptor acceptor(executor);
-  base::ErrorCode ec;
-  acceptor.open(asio::local::stream_protocol(), ec);
-  if (!ec) acceptor.bind(asio::local::stream_protocol::endpoint(path), ec);
-  if (!ec) acceptor.listen(1, ec);
-  if (ec) return base::fail(base::asio_error("listen on", name, ec));
-  return StreamListener(std::move(acceptor), std::move(path));
+std::string listener_name(std::uint32_t port) {
+  return fmt::format("{}_{}", kVsockSocket, port);
+}
+
+Result<base::Fd> make_listening_socket() {
+  base::Fd socket(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!socket) return base::fail(base::errno_error("make", "a socket"));
+  return socket;
+}
+
+StreamListener::StreamListener(const asio::any_io_executor& executor, base::Fd socket) : acceptor_(executor) {
+  acceptor_.assign(asio::local::stream_protocol(), socket.release());
 }
 
 Awaitable<Result<channel::StreamSocket>> StreamListener::accept() {
@@ -35,10 +37,8 @@ Awaitable<Result<channel::StreamSocket>> StreamListener::accept() {
 }
 
 void StreamListener::close() {
-  if (!acceptor_.is_open()) return;
   base::ErrorCode ignored;
   acceptor_.close(ignored);
-  (void)::unlink(path_.c_str());
 }
 
 }  // namespace cleanroom::backends::firecracker

@@ -1,8 +1,8 @@
 #pragma once
-// The host's end of one vsock port that the guest dials: a listening Unix socket under the name that Firecracker
-// derives from the port (docs/vsock.md there: guest-initiated connections). It takes one connection; afterwards the
-// name is gone and every later dial of the guest is refused. The directory must be private: whoever can connect to the
-// name is taken for the guest.
+// The host's end of one vsock port that the guest dials: a Unix socket that listens in the VMM's directory, under the
+// name that Firecracker derives from the port (docs/vsock.md there: guest-initiated connections). It takes one
+// connection; every later dial of the guest is refused. The directory must be private: whoever can connect to the name
+// is taken for the guest.
 #include "src/base/async/asio.h"
 #include "src/base/os/fd.h"
 #include "src/base/os/result.h"
@@ -17,21 +17,21 @@ namespace cleanroom::backends::firecracker {
 
 // A name in an open directory that fits into a socket address however long the directory's own path is.
 std::string socket_path(const base::Fd& directory, const std::string& name);
+// Where Firecracker looks for the host's end of a port.
+std::string listener_name(std::uint32_t port);
+// One that has no name yet: the jail binds it.
+base::Result<base::Fd> make_listening_socket();
 
 class StreamListener {
  public:
-  // `directory` must stay open until accept() has returned.
-  static base::Result<StreamListener> create(const base::asio::any_io_executor& executor, const base::Fd& directory,
-                                             std::uint32_t port);
+  // `socket` listens.
+  StreamListener(const base::asio::any_io_executor& executor, base::Fd socket);
   // Once. cancelled when it is closed meanwhile.
   base::Awaitable<base::Result<channel::StreamSocket>> accept();
   void close();
 
  private:
-  using Acceptor = base::asio::local::stream_protocol::acceptor;
-  StreamListener(Acceptor acceptor, std::string path) : acceptor_(std::move(acceptor)), path_(std::move(path)) {}
-  Acceptor acceptor_;
-  std::string path_;
+  base::asio::local::stream_protocol::acceptor acceptor_;
 };
 
 }  // namespace cleanroom::backends::firecracker

@@ -11,7 +11,6 @@ namespace cleanroom::backends::firecracker {
 // Names in the VMM's working directory, which is private to the VM. Relative, because a snapshot keeps them.
 inline constexpr const char* kApiSocket = "api.sock";
 inline constexpr const char* kVsockSocket = "v.sock";
-inline constexpr const char* kStateFile = "state";
 inline constexpr std::uint32_t kGuestCid = 3;  // the first that a guest may have; each VM has a bus of its own
 
 struct MachineConfig {

@@ -2,17 +2,21 @@
 // processes itself (but the root), so the usual place is beside the runner's own, under systemd in the same slice.
 #include "src/backends/jail/cgroup_leaf.h"
 
+#include "src/base/os/clock.h"
 #include "src/base/os/io.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <charconv>
+#include <chrono>
 #include <sstream>
 #include <vector>
 
@@ -26,6 +30,7 @@ namespace {
 constexpr std::size_t kMaxProcFile = 1 << 20;
 constexpr std::string_view kLeafPrefix = "cleanroom-vm-";
 constexpr int kHighNumber = 400;
+constexpr std::chrono::milliseconds kEmptyLimit{200};
 
 base::Error no_cgroup(std::string_view why) {
   return base::Error(Code::failed_precondition, std::string(why));
@@ -152,8 +157,21 @@ CgroupLeaf& CgroupLeaf::operator=(CgroupLeaf&& other) noexcept {
 }
 
 void CgroupLeaf::remove() noexcept {
-  if (!directory_.empty()) ::rmdir(directory_.c_str());
+  if (!directory_.empty() && ::rmdir(directory_.c_str()) != 0 && errno == EBUSY) remove_when_empty();
   directory_.clear();
+}
+
+// KVM's kernel threads are in the cgroup of their VMM, and end a moment after it.
+void CgroupLeaf::remove_when_empty() const noexcept {
+  const base::Fd events(::open((directory_ / "cgroup.events").c_str(), O_RDONLY | O_CLOEXEC));
+  const auto deadline = base::deadline_in(kEmptyLimit);
+  std::array<char, 256> ignored;
+  // A read arms the next event, so nothing happens unseen between the attempt and the wait.
+  while (events && ::pread(events.get(), ignored.data(), ignored.size(), 0) > 0) {
+    if (::rmdir(directory_.c_str()) == 0 || errno != EBUSY || base::time_left(deadline).count() == 0) return;
+    pollfd entry{events.get(), POLLPRI, 0};
+    ::poll(&entry, 1, static_cast<int>(base::time_left(deadline).count()));
+  }
 }
 
 }  // namespace cleanroom::backends::jail

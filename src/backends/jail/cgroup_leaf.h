@@ -26,7 +26,8 @@ class CgroupLeaf {
   CgroupLeaf(CgroupLeaf&& other) noexcept
       : directory_(std::exchange(other.directory_, {})), entrance_(std::move(other.entrance_)) {}
   CgroupLeaf& operator=(CgroupLeaf&& other) noexcept;
-  // Removes it. Its processes must have been reaped; what the kernel still holds is swept by a later run.
+  // Removes it. Its processes must have been reaped; waits up to 200 ms for the kernel's own, and leaves what is held
+  // longer to the sweep of a later run.
   ~CgroupLeaf() { remove(); }
   // A process that writes "0" to it moves in. -1: none. Its number is above those of a child's descriptors.
   int entrance() const { return entrance_.get(); }
@@ -35,6 +36,7 @@ class CgroupLeaf {
   CgroupLeaf(std::filesystem::path directory, base::Fd entrance)
       : directory_(std::move(directory)), entrance_(std::move(entrance)) {}
   void remove() noexcept;
+  void remove_when_empty() const noexcept;
   std::filesystem::path directory_;  // empty: none, or moved away
   base::Fd entrance_;
 };

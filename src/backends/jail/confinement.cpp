@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -53,6 +54,24 @@ bool limit(int resource, std::uint64_t value) {
   return ::setrlimit(static_cast<__rlimit_resource>(resource), &wanted) == 0;
 }
 
+// One byte, and the descriptor beside it (unix(7)).
+bool send_descriptor(int way, int descriptor) {
+  char byte = 0;
+  iovec content{&byte, 1};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof descriptor)] = {};
+  msghdr message{};
+  message.msg_iov = &content;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  cmsghdr* header = CMSG_FIRSTHDR(&message);
+  header->cmsg_level = SOL_SOCKET;
+  header->cmsg_type = SCM_RIGHTS;
+  header->cmsg_len = CMSG_LEN(sizeof descriptor);
+  std::memcpy(CMSG_DATA(header), &descriptor, sizeof descriptor);
+  return ::sendmsg(way, &message, MSG_NOSIGNAL) == 1;
+}
+
 }  // namespace
 
 Confinement::Confinement(Options options)
@@ -80,6 +99,19 @@ const char* Confinement::enter_namespaces() const noexcept {
   return nullptr;
 }
 
+const char* Confinement::enter_directory() const noexcept {
+  if (::chdir(options_.directory.empty() ? "/" : options_.directory.c_str()) != 0) return "change the directory of";
+  for (const auto& [socket, address] : options_.sockets) {
+    // One connection is all that anyone takes.
+    if (::bind(socket, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 || ::listen(socket, 1) != 0)
+      return "name the sockets of";
+  }
+  if (options_.directory_way < 0) return nullptr;
+  const int directory = ::open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (directory < 0 || !send_descriptor(options_.directory_way, directory)) return "give away the directory of";
+  return nullptr;
+}
+
 bool Confinement::limit_resources() const noexcept {
   const auto& limits = options_.limits;
   // Counted within the user namespace; without one it would count all that this user runs.
@@ -92,9 +124,8 @@ const char* Confinement::enter(const char* program) const noexcept {
   if (options_.cgroup_entrance >= 0 && ::write(options_.cgroup_entrance, "0", 1) != 1) return "limit, by cgroup,";
   if (options_.root) {
     if (const char* failed = enter_namespaces()) return failed;
-  } else if (::chdir("/") != 0) {
-    return "change the directory of";
   }
+  if (const char* failed = enter_directory()) return failed;
   if (program != nullptr) {
     const int file = ::open(program, O_RDONLY | O_CLOEXEC);
     if (file < 0 || ::dup3(file, kProgramFd, O_CLOEXEC) < 0) return "open";

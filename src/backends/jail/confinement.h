@@ -4,9 +4,13 @@
 #include "src/backends/jail/vmm_profile.h"
 #include "src/base/os/process.h"
 
+#include <sys/un.h>
+
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace cleanroom::backends::jail {
 
@@ -17,6 +21,10 @@ class Confinement final : public base::ChildSetup {
     std::shared_ptr<const SeccompProgram> seccomp;
     VmmLimits limits;
     int cgroup_entrance = -1;
+    // The VMM's directory: where it is in its root, or on the host when there is no root. Empty: none, and "/".
+    std::string directory = {};
+    std::vector<std::pair<int, sockaddr_un>> sockets = {};  // to listen in there
+    int directory_way = -1;                                 // a socket over which the directory's descriptor goes out
   };
   explicit Confinement(Options options);
   unsigned long namespaces() const override;
@@ -24,6 +32,7 @@ class Confinement final : public base::ChildSetup {
 
  private:
   const char* enter_namespaces() const noexcept;
+  const char* enter_directory() const noexcept;
   bool limit_resources() const noexcept;
   Options options_;
   std::string uid_map_;

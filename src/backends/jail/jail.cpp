@@ -3,7 +3,11 @@
 #include "src/backends/jail/confinement.h"
 #include "src/base/os/io.h"
 
+#include <fcntl.h>
+#include <sys/socket.h>
 #include <unistd.h>
+
+#include <cstring>
 
 namespace cleanroom::backends::jail {
 
@@ -13,17 +17,72 @@ using model::Wall;
 
 namespace {
 
-// What the probe binds, to know that it can.
-const std::vector<JailFile>& probe_files() {
-  static const std::vector<JailFile> files = {{"/dev/null", JailFile::Use::device}};
-  return files;
-}
+// Above those of a child's descriptors, so that they are still there when the child looks for them.
+constexpr int kHighNumber = 400;
 
 Result<void> try_namespaces() {
-  CR_ASSIGN(auto root, MinimalRoot::plan(probe_files()));
+  // What the probe binds, to know that it can.
+  VmmProfile profile;
+  profile.files = {{"/dev/null", JailFile::Use::device}};
+  CR_ASSIGN(auto root, MinimalRoot::plan(profile));
   const Confinement confinement({.root = std::move(root), .seccomp = nullptr, .limits = {}});
   return base::Process::rehearse(confinement);
 }
+
+Result<base::Fd> at_high_number(const base::Fd& fd) {
+  base::Fd high(::fcntl(fd.get(), F_DUPFD_CLOEXEC, kHighNumber));
+  if (!high) return base::fail(base::errno_error("duplicate", "a descriptor of the VMM"));
+  return high;
+}
+
+Result<sockaddr_un> socket_address(const std::string& name) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  if (name.empty() || name.size() >= sizeof address.sun_path)
+    return base::fail(Code::internal, fmt::format("cannot name a socket '{}': its length does not fit", name));
+  std::memcpy(address.sun_path, name.c_str(), name.size());
+  return address;
+}
+
+// Sent before the exec, which has happened: nothing is waited for.
+Result<base::Fd> receive_descriptor(const base::Fd& way) {
+  char byte = 0;
+  iovec content{&byte, 1};
+  int descriptor = -1;
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof descriptor)] = {};
+  msghdr message{};
+  message.msg_iov = &content;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  const auto received = ::recvmsg(way.get(), &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+  const cmsghdr* header = received == 1 ? CMSG_FIRSTHDR(&message) : nullptr;
+  if (header == nullptr || header->cmsg_type != SCM_RIGHTS)
+    return base::fail(Code::internal, "cannot reach the directory of a VMM: it sent none");
+  std::memcpy(&descriptor, CMSG_DATA(header), sizeof descriptor);
+  return base::Fd(descriptor);
+}
+
+// What has to stay open until the child has used it.
+struct DirectoryPlan {
+  base::SocketPair way;
+  std::vector<base::Fd> high;
+
+  Result<void> fill(Confinement::Options& walls, const VmmDirectory& directory) {
+    walls.directory = walls.root ? MinimalRoot::kDirectory : directory.on_host.native();
+    for (const auto& [name, socket] : directory.sockets) {
+      CR_ASSIGN(const auto address, socket_address(name));
+      CR_ASSIGN(auto number, at_high_number(*socket));
+      walls.sockets.emplace_back(number.get(), address);
+      high.push_back(std::move(number));
+    }
+    CR_ASSIGN(way, base::make_socket_pair());
+    CR_ASSIGN(auto number, at_high_number(way.b));
+    walls.directory_way = number.get();
+    high.push_back(std::move(number));
+    return {};
+  }
+};
 
 }  // namespace
 
@@ -49,8 +108,10 @@ Result<JailedProcess> spawn_jailed(base::SpawnOptions options, const VmmProfile&
   options.argv[0] = program.native();
   Confinement::Options walls{.root = std::nullopt, .seccomp = profile.seccomp, .limits = profile.limits};
   if (host.isolation.has(Wall::mount_namespace)) {
-    CR_ASSIGN(walls.root, MinimalRoot::plan(profile.files));
+    CR_ASSIGN(walls.root, MinimalRoot::plan(profile));
   }
+  DirectoryPlan directory;
+  if (profile.directory) CR_TRY(directory.fill(walls, *profile.directory));
   CgroupLeaf cgroup;
   if (!host.cgroup_parent.empty()) {
     const CgroupLimits limits{.memory_bytes = profile.limits.memory_bytes, .processes = profile.limits.threads};
@@ -61,7 +122,11 @@ Result<JailedProcess> spawn_jailed(base::SpawnOptions options, const VmmProfile&
   options.setup = &confinement;
   options.working_directory.clear();
   CR_ASSIGN(auto process, base::Process::spawn(options));
-  return JailedProcess{std::move(cgroup), std::move(process)};
+  JailedProcess jailed{std::move(cgroup), std::move(process)};
+  if (profile.directory) {
+    CR_ASSIGN(jailed.directory, receive_descriptor(directory.way.a));
+  }
+  return jailed;
 }
 
 }  // namespace cleanroom::backends::jail

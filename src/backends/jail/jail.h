@@ -24,6 +24,7 @@ JailHost probe_jail_host();
 struct JailedProcess {
   CgroupLeaf cgroup;
   base::Process process;
+  base::Fd directory = {};  // VmmProfile::directory, O_PATH: names in it can be connected to
 };
 
 // Process::spawn() in the jail; `options.setup` and `working_directory` are the jail's. not_found: a file of the

@@ -21,6 +21,11 @@ constexpr const char* kStage = "/tmp";
 constexpr const char* kStagedOldRoot = "/tmp/.old";
 constexpr const char* kOldRoot = "/.old";
 constexpr const char* kTmpfsOptions = "size=1m,mode=0755";
+// For some sockets. A VMM that was taken over can fill no more.
+constexpr const char* kDirectoryOptions = "size=64k,nr_inodes=16,mode=0700";
+constexpr const char* kDescriptors = "/proc/self/fd";
+// The old root's procfs, whose `self` is this process; its descriptors stay the ones in there, whatever it executes.
+constexpr const char* kOldDescriptors = "/.old/proc/self/fd";
 
 std::uint64_t attributes_of(JailFile::Use use) {
   std::uint64_t attributes = MOUNT_ATTR_NOSUID;
@@ -39,24 +44,47 @@ bool set_attributes(const char* path, std::uint64_t attributes) {
 
 }  // namespace
 
-Result<MinimalRoot> MinimalRoot::plan(const std::vector<JailFile>& files) {
+Result<MinimalRoot> MinimalRoot::plan(const VmmProfile& profile) {
   MinimalRoot root;
   std::set<std::string> directories;
   std::set<std::string> targets;
-  for (const auto& file : files) {
+  const auto add_directories = [&](std::filesystem::path path) {
+    for (; path.has_relative_path(); path = path.parent_path())
+      directories.insert(path.native());
+  };
+  for (const auto& file : profile.files) {
     const auto target = file.path.lexically_normal();
     if (!targets.insert(target.native()).second) continue;
+    const auto& from = file.source.empty() ? target : file.source;
     std::error_code error;
-    const auto source = std::filesystem::canonical(target, error);
+    const auto source = std::filesystem::canonical(from, error);
     if (error || !target.is_absolute())
-      return base::fail(Code::not_found, fmt::format("cannot give '{}' to the VMM: {}", target.native(),
+      return base::fail(Code::not_found, fmt::format("cannot give '{}' to the VMM: {}", from.native(),
                                                      error ? error.message() : "its path is not absolute"));
-    for (auto parent = target.parent_path(); parent.has_relative_path(); parent = parent.parent_path())
-      directories.insert(parent.native());
+    add_directories(target.parent_path());
     root.binds_.push_back({kOldRoot + source.native(), target.native(), attributes_of(file.use)});
   }
+  root.own_descriptors_ = profile.own_descriptors;
+  if (root.own_descriptors_) add_directories(kDescriptors);
+  root.directory_ = profile.directory.has_value();
+  if (root.directory_) add_directories(kDirectory);
   root.directories_.assign(directories.begin(), directories.end());
   return root;
+}
+
+const char* MinimalRoot::bind_files() const noexcept {
+  for (const auto& bind : binds_) {
+    const int place = ::open(bind.target.c_str(), O_CREAT | O_WRONLY | O_EXCL | O_CLOEXEC, 0600);
+    if (place < 0) return "make the files of";
+    ::close(place);
+    if (::mount(bind.source.c_str(), bind.target.c_str(), nullptr, MS_BIND, nullptr) != 0) return "bind the files of";
+    if (!set_attributes(bind.target.c_str(), bind.attributes)) return "protect the files of";
+  }
+  if (own_descriptors_) {
+    if (::mount(kOldDescriptors, kDescriptors, nullptr, MS_BIND, nullptr) != 0) return "bind the descriptors of";
+    if (!set_attributes(kDescriptors, attributes_of(JailFile::Use::read))) return "protect the descriptors of";
+  }
+  return nullptr;
 }
 
 const char* MinimalRoot::enter() const noexcept {
@@ -68,13 +96,9 @@ const char* MinimalRoot::enter() const noexcept {
   for (const auto& directory : directories_) {
     if (::mkdir(directory.c_str(), 0755) != 0 && errno != EEXIST) return "make the directories of";
   }
-  for (const auto& bind : binds_) {
-    const int place = ::open(bind.target.c_str(), O_CREAT | O_WRONLY | O_EXCL | O_CLOEXEC, 0600);
-    if (place < 0) return "make the files of";
-    ::close(place);
-    if (::mount(bind.source.c_str(), bind.target.c_str(), nullptr, MS_BIND, nullptr) != 0) return "bind the files of";
-    if (!set_attributes(bind.target.c_str(), bind.attributes)) return "protect the files of";
-  }
+  if (const char* failed = bind_files()) return failed;
+  if (directory_ && ::mount("tmpfs", kDirectory, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, kDirectoryOptions) != 0)
+    return "mount a directory for";
   if (::umount2(kOldRoot, MNT_DETACH) != 0 || ::rmdir(kOldRoot) != 0) return "leave the old root of";
   if (!set_attributes("/", MOUNT_ATTR_RDONLY)) return "protect the root of";
   return nullptr;

@@ -5,13 +5,16 @@
 
 #include <fcntl.h>
 #include <linux/seccomp.h>
+#include <sched.h>
 #include <seccomp.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <iterator>
 #include <memory>
+#include <sstream>
 
 namespace cleanroom::backends::jail {
 
@@ -60,6 +63,17 @@ Result<std::vector<sock_filter>> code_of(const Filter& filter) {
 }
 
 }  // namespace
+
+std::vector<std::string> call_names(const std::string& words) {
+  std::istringstream from(words);
+  return {std::istream_iterator<std::string>(from), {}};
+}
+
+ConditionalCall clone_of_threads() {
+  constexpr std::uint64_t kNamespaces =
+      CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
+  return {.name = "clone", .argument = 0, .mask = CLONE_THREAD | kNamespaces, .value = CLONE_THREAD};
+}
 
 Result<SeccompProgram> SeccompProgram::compile(const SeccompProfile& profile) {
   const Filter filter(::seccomp_init(SCMP_ACT_KILL_PROCESS));

@@ -20,6 +20,11 @@ struct ConditionalCall {
   std::uint64_t value = 0;
 };
 
+// Names from words.
+std::vector<std::string> call_names(const std::string& words);
+// clone() that makes a thread, and no namespace.
+ConditionalCall clone_of_threads();
+
 struct SeccompProfile {
   std::vector<std::string> allowed;
   std::vector<ConditionalCall> conditional;

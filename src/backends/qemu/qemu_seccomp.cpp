@@ -4,11 +4,7 @@
 
 #include <asm/ioctls.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <sys/prctl.h>
-
-#include <iterator>
-#include <sstream>
 
 namespace cleanroom::backends::qemu {
 namespace {
@@ -44,16 +40,8 @@ constexpr std::uint64_t kKvmGroup = 0xae00;  // KVMIO
 // A filter sees 64 bits of an argument, of which these calls have 32.
 constexpr std::uint64_t kWord = 0xffffffff;
 
-std::vector<std::string> words(const std::string& text) {
-  std::istringstream from(text);
-  return {std::istream_iterator<std::string>(from), {}};
-}
-
 std::vector<jail::ConditionalCall> sometimes_allowed(Accelerator accelerator) {
-  constexpr std::uint64_t kNamespaces =
-      CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
-  std::vector<jail::ConditionalCall> calls = {
-      {.name = "clone", .argument = 0, .mask = CLONE_THREAD | kNamespaces, .value = CLONE_THREAD}};
+  std::vector<jail::ConditionalCall> calls = {jail::clone_of_threads()};
   for (const std::uint64_t operation :
        {PR_SET_NAME, PR_SET_TIMERSLACK, PR_SET_NO_NEW_PRIVS, PR_MCE_KILL, PR_GET_SECCOMP})
     calls.push_back({.name = "prctl", .argument = 0, .mask = kWord, .value = operation});
@@ -67,10 +55,11 @@ std::vector<jail::ConditionalCall> sometimes_allowed(Accelerator accelerator) {
 }  // namespace
 
 jail::SeccompProfile qemu_seccomp(Accelerator accelerator) {
-  return {.allowed = words(std::string(kLoaderAndLibrary) + kThreadsAndTime + kDisks + kStreams + kOwnSandbox),
-          .conditional = sometimes_allowed(accelerator),
-          .refused = words(kRefused),
-          .unknown = words(kUnknown)};
+  return {
+      .allowed = jail::call_names(std::string(kLoaderAndLibrary) + kThreadsAndTime + kDisks + kStreams + kOwnSandbox),
+      .conditional = sometimes_allowed(accelerator),
+      .refused = jail::call_names(kRefused),
+      .unknown = jail::call_names(kUnknown)};
 }
 
 // QEMU (file_ram_open) opens its memory with O_RDWR and nothing else, and has no other way; what else it opens for

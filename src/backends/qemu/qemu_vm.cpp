@@ -55,7 +55,10 @@ Awaitable<base::ExitStatus> QemuVm::wait_exit() {
   // A pidfd becomes readable when its process ends.
   asio::posix::stream_descriptor pidfd(executor_, ::dup(process_.pidfd().get()));
   for (;;) {
-    if (const auto status = process_.try_wait()) co_return *status;
+    if (const auto status = process_.try_wait()) {
+      cgroup_ = {};  // not left to the destructor: a run may end without one
+      co_return *status;
+    }
     co_await pidfd.async_wait(asio::posix::stream_descriptor::wait_read, base::kTuple);
   }
 }
