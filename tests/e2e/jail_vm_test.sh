@@ -41,7 +41,11 @@ start -- /bin/sh -c 'echo running; while :; do sleep 1; done'
 for set in CapInh CapPrm CapEff CapBnd CapAmb; do is "VMM-01 $set" "$(status_of $set)" 0000000000000000; done
 is "VMM-01 NoNewPrivs" "$(status_of NoNewPrivs)" 1
 is "VMM-01 Seccomp" "$(status_of Seccomp)" 2
-is "VMM-01 uid_map" "$(tr -s ' ' <"/proc/$vm/uid_map" | sed 's/^ //')" "1000 $(id -u) 1"
+outer=$(id -u)
+[ "$outer" != 0 ] || outer=$((0x7f000000 + pid)) # root gives each run's VMM a user that nobody has
+is "VMM-01 uid_map" "$(tr -s ' ' <"/proc/$vm/uid_map" | sed 's/^ //')" "1000 $outer 1"
+is "VMM-01 users" "$(status_of Uid | tr '\t' ' ')" "$outer $outer $outer $outer"
+is "VMM-01 memory in a core" "$(cat "/proc/$vm/coredump_filter")" 00000000
 is "VMM-01 setgroups" "$(cat "/proc/$vm/setgroups")" deny
 is "VMM-01 threads without a filter" "$(cat "/proc/$vm"/task/*/status | grep -c '^Seccomp:.*[^2]$')" 0
 
@@ -103,6 +107,9 @@ if [[ $leaf == *cleanroom-vm-* ]]; then
   [ "$(cat "$place/memory.max")" -gt 0 ] || fail "VMM-07 memory.max: $(cat "$place/memory.max")"
   [ "$(cat "$place/memory.swap.max" 2>/dev/null || echo 0)" = 0 ] || fail "VMM-07 memory.swap.max"
   [ "$(cat "$place/pids.max")" -le 512 ] || fail "VMM-07 pids.max: $(cat "$place/pids.max")"
+  for weight in cpu io; do
+    [ ! -e "${place%/*}/$weight.stat" ] || grep -qE '^(default )?50$' "$place/$weight.weight" || fail "VMM-07 $weight.weight"
+  done
 else
   place=
 fi
@@ -129,6 +136,7 @@ stop '130|143' 5
 nothing_left
 # run.json names each wall.
 record 'r["isolation"]["user_namespace"] is True and r["isolation"]["seccomp"] is True and len(r["isolation"]) == 13'
+record 'r["isolation"]["unprivileged_uid"] is True'
 record 'r["isolation"]["cgroup"] is True or "cgroup" in r["isolation"]["cgroup"]'
 refuse 'confined less'
 

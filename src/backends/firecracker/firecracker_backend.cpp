@@ -222,6 +222,9 @@ Result<std::unique_ptr<Vm>> FirecrackerBackend::start(const LaunchSpec& spec, In
   }
   for (const auto& [number, file] : inputs.descriptors)
     options.fds.push_back({number, &file});
+  // It opens each of them again.
+  for (const auto& inherited : options.fds)
+    CR_TRY(jail_host_.let_write(*inherited.fd));
   auto jailed = jail::spawn_jailed(std::move(options), profile, jail_host_);
   if (!jailed) return base::fail(base::Error(Code::failed_precondition, "vmm_unavailable", jailed.error().message));
 
@@ -242,13 +245,15 @@ Result<std::unique_ptr<Vm>> FirecrackerBackend::launch(LaunchSpec spec) {
   auto config = config_of(spec);
   if (spec.memory_to_save) {
     CR_ASSIGN(auto memory, base::open_file(*spec.memory_to_save, O_RDWR | O_CREAT | O_EXCL, 0600));
+    CR_ASSIGN(auto loan, jail_host_.lend(memory));
     base::Fd state(::memfd_create("cleanroom-vm-state", MFD_CLOEXEC));
     base::Fd state_of_vmm(::fcntl(state.get(), F_DUPFD_CLOEXEC, 3));
     if (!state || !state_of_vmm) return base::fail(base::errno_error("make", "a memory file"));
     inputs.descriptors.emplace_back(kMemory, std::move(memory));
     inputs.descriptors.emplace_back(kState, std::move(state_of_vmm));
-    inputs.save_plan =
-        SavePlan{.names = {.state_path = path_of(kState), .memory_path = path_of(kMemory)}, .state = std::move(state)};
+    inputs.save_plan.emplace(SavePlan{.names = {.state_path = path_of(kState), .memory_path = path_of(kMemory)},
+                                      .state = std::move(state),
+                                      .memory = std::move(loan)});
     config.machine.tracks_writes = true;
   }
   return start(spec, std::move(inputs), boot_calls(config));
@@ -258,6 +263,8 @@ Result<std::unique_ptr<Vm>> FirecrackerBackend::restore(LaunchSpec spec, const S
   const auto to_read = [&](int number) { return has_names() ? jail_name(number) : path_of(number); };
   Inputs inputs;
   inputs.to_read = {{kMemory, files.memory}, {kState, files.state}};
+  for (const auto& file : inputs.to_read)
+    CR_TRY(jail_host_.let_read(file.second));
   return start(spec, std::move(inputs), load_calls({.state_path = to_read(kState), .memory_path = to_read(kMemory)}));
 }
 

@@ -30,6 +30,7 @@ namespace {
 constexpr std::size_t kMaxProcFile = 1 << 20;
 constexpr std::string_view kLeafPrefix = "cleanroom-vm-";
 constexpr int kHighNumber = 400;
+constexpr const char* kWeight = "50";
 constexpr std::chrono::milliseconds kEmptyLimit{200};
 
 base::Error no_cgroup(std::string_view why) {
@@ -121,6 +122,9 @@ Result<std::filesystem::path> find_cgroup_parent() {
   if (own != mount && own.native().size() > mount.native().size() + 1) places.push_back(own.parent_path());
   for (const auto& place : places) {
     if (!is_parent(place)) continue;
+    // These two are welcome where they are delegated; one write for each: all of a write or nothing is done.
+    for (const char* controller : {"+cpu", "+io"})
+      (void)write_value(place / "cgroup.subtree_control", controller);
     sweep(place);
     return place;
   }
@@ -141,6 +145,10 @@ Result<CgroupLeaf> CgroupLeaf::create(const std::filesystem::path& parent, const
   if (::access((directory / "memory.swap.max").c_str(), F_OK) == 0) CR_TRY(set("memory.swap.max", "0"));
   CR_TRY(set("memory.oom.group", "1"));
   CR_TRY(set("pids.max", std::to_string(limits.processes)));
+  // Beside 100, which others have: the runner and what else is here go on under a guest that spins.
+  for (const char* weight : {"cpu.weight", "io.weight"}) {
+    if (::access((directory / weight).c_str(), F_OK) == 0) CR_TRY(set(weight, kWeight));
+  }
   CR_ASSIGN(const auto entrance, base::open_file(directory / "cgroup.procs", O_WRONLY));
   leaf.entrance_ = base::Fd(::fcntl(entrance.get(), F_DUPFD_CLOEXEC, kHighNumber));
   if (!leaf.entrance_) return base::fail(base::errno_error("open", directory.native()));

@@ -1,6 +1,7 @@
 #pragma once
-// A cgroup (v2) of its own for one VMM: limits of memory, swap and processes. It is made where this user may: beside
-// the runner's own cgroup, or below it, wherever the memory and pids controllers are delegated.
+// A cgroup (v2) of its own for one VMM: limits of memory, swap and processes, and a small weight of processor and disk
+// where those controllers are. It is made where this user may: beside the runner's own cgroup, or below it, wherever
+// the memory and pids controllers are delegated.
 #include "src/base/os/fd.h"
 #include "src/base/os/result.h"
 

@@ -1,5 +1,7 @@
-// In the child, between fork and exec. The order matters: the cgroup while its file can still be opened, identities
-// before mounts, the program before the number of descriptors is limited, rights last, the filter after everything.
+// In the child, between fork and exec. The order matters: the cgroup while its file can still be opened, the program
+// before the number of descriptors is limited, rights last, the filter after everything. An ordinary user may mount in
+// a user namespace only, so that comes first. Root mounts as root, in namespaces that the VMM has no rights over
+// whatever happens, and then becomes a user that may do nothing.
 // user_namespaces(7), capabilities(7), seccomp(2).
 #include "src/backends/jail/confinement.h"
 
@@ -23,16 +25,16 @@ namespace {
 constexpr unsigned kInnerId = 1000;
 constexpr const char* kHostName = "vmm";
 
-bool write_text(const char* path, const char* text, std::size_t size) {
-  const int file = ::open(path, O_WRONLY | O_CLOEXEC);
+bool write_text(int directory, const char* name, const char* text, std::size_t size) {
+  const int file = ::openat(directory, name, O_WRONLY | O_CLOEXEC);
   if (file < 0) return false;
   const bool written = ::write(file, text, size) == static_cast<ssize_t>(size);
   ::close(file);
   return written;
 }
 
-bool write_text(const char* path, const std::string& text) {
-  return write_text(path, text.data(), text.size());
+bool write_text(int directory, const char* name, const std::string& text) {
+  return write_text(directory, name, text.data(), text.size());
 }
 
 // None now, and none at an exec, whoever the user is. Without CAP_SETPCAP the bounding set stays as it is; then there
@@ -76,26 +78,53 @@ bool send_descriptor(int way, int descriptor) {
 
 Confinement::Confinement(Options options)
     : options_(std::move(options)),
-      uid_map_(fmt::format("{} {} 1\n", kInnerId, ::geteuid())),
-      gid_map_(fmt::format("{} {} 1\n", kInnerId, ::getegid())) {}
+      uid_map_(fmt::format("{} {} 1\n", kInnerId, options_.user ? options_.user->uid : ::geteuid())),
+      gid_map_(fmt::format("{} {} 1\n", kInnerId, options_.user ? options_.user->gid : ::getegid())) {}
 
 unsigned long Confinement::namespaces() const {
-  // The cgroup namespace comes later: its root is the cgroup that the child is in by then.
-  return options_.root ? CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS : 0;
+  if (!options_.root) return 0;
+  // The cgroup namespace comes later: its root is the cgroup that the child is in by then. As root, the user's too.
+  constexpr unsigned long kFirst = CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS;
+  return options_.user ? kFirst : kFirst | CLONE_NEWUSER;
 }
 
-const char* Confinement::enter_namespaces() const noexcept {
+// The maps of this process, and that its memory is never in a core: that filter outlives exec, as being dumpable does
+// not, and a core that goes to a program knows no RLIMIT_CORE. `proc` is its directory in procfs.
+bool Confinement::map_user(int proc) const noexcept {
   // The files of a process that cannot be dumped are root's, and the runner is one (forbid_core_dumps).
   ::prctl(PR_SET_DUMPABLE, 1);
-  const bool mapped = write_text("/proc/self/setgroups", "deny", 4) && write_text("/proc/self/gid_map", gid_map_) &&
-                      write_text("/proc/self/uid_map", uid_map_);
+  const bool mapped = write_text(proc, "setgroups", "deny", 4) && write_text(proc, "gid_map", gid_map_) &&
+                      write_text(proc, "uid_map", uid_map_) && write_text(proc, "coredump_filter", "0", 1);
   const int error_number = errno;
   ::prctl(PR_SET_DUMPABLE, 0);
   errno = error_number;
-  if (!mapped) return "map the user of";
+  return mapped;
+}
+
+const char* Confinement::become_user() const noexcept {
+  const auto& user = *options_.user;
+  const gid_t groups[] = {user.device_group};
+  // Not by the C library, which would have the parent's other threads do the same.
+  if (::syscall(SYS_setgroups, user.device_group != 0 ? 1 : 0, groups) != 0 ||
+      ::syscall(SYS_setresgid, user.gid, user.gid, user.gid) != 0 ||
+      ::syscall(SYS_setresuid, user.uid, user.uid, user.uid) != 0)
+    return "change the user of";
+  if (::unshare(CLONE_NEWUSER) != 0) return "make a user namespace for";
+  return nullptr;
+}
+
+const char* Confinement::enter_namespaces() const noexcept {
+  const int proc = ::open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (proc < 0) return "find the process of";
+  if (!options_.user && !map_user(proc)) return "map the user of";
   if (::unshare(CLONE_NEWCGROUP) != 0) return "make a cgroup namespace for";
   if (const char* failed = options_.root->enter()) return failed;
   if (::sethostname(kHostName, std::strlen(kHostName)) != 0) return "name the host of";
+  if (options_.user) {
+    if (const char* failed = become_user()) return failed;
+    if (!map_user(proc)) return "map the user of";
+  }
+  ::close(proc);
   return nullptr;
 }
 

@@ -17,7 +17,8 @@ namespace cleanroom::backends::jail {
 class Confinement final : public base::ChildSetup {
  public:
   struct Options {
-    std::optional<MinimalRoot> root;  // nullopt: no namespaces here
+    std::optional<MinimalRoot> root;   // nullopt: no namespaces here
+    std::optional<VmmUser> user = {};  // of a runner that is root; it needs a root
     std::shared_ptr<const SeccompProgram> seccomp;
     VmmLimits limits;
     int cgroup_entrance = -1;
@@ -32,6 +33,8 @@ class Confinement final : public base::ChildSetup {
 
  private:
   const char* enter_namespaces() const noexcept;
+  const char* become_user() const noexcept;
+  bool map_user(int proc) const noexcept;
   const char* enter_directory() const noexcept;
   bool limit_resources() const noexcept;
   Options options_;

@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstring>
@@ -20,13 +21,42 @@ namespace {
 // Above those of a child's descriptors, so that they are still there when the child looks for them.
 constexpr int kHighNumber = 400;
 
-Result<void> try_namespaces() {
+constexpr uid_t kFirstUser = kVmmGroup;  // plus a process's number
+constexpr mode_t kOwnerAndGroup = 0640;
+
+Result<void> try_namespaces(const std::optional<VmmUser>& user) {
   // What the probe binds, to know that it can.
   VmmProfile profile;
   profile.files = {{"/dev/null", JailFile::Use::device}};
-  CR_ASSIGN(auto root, MinimalRoot::plan(profile));
-  const Confinement confinement({.root = std::move(root), .seccomp = nullptr, .limits = {}});
+  CR_ASSIGN(auto root, MinimalRoot::plan(profile, user));
+  const Confinement confinement({.root = std::move(root), .user = user, .seccomp = nullptr, .limits = {}});
   return base::Process::rehearse(confinement);
+}
+
+// One for each runner that is alive.
+VmmUser user_of_this_run() {
+  VmmUser user{.uid = kFirstUser + static_cast<uid_t>(::getpid())};
+  constexpr mode_t kForAll = S_IROTH | S_IWOTH;
+  struct stat device {};
+  if (::stat("/dev/kvm", &device) == 0 && (device.st_mode & kForAll) != kForAll) user.device_group = device.st_gid;
+  return user;
+}
+
+// As root with a user of its own for the VMM, else as whoever this is.
+void probe_namespaces(JailHost& host) {
+  if (::geteuid() == 0) {
+    const auto user = user_of_this_run();
+    const auto tried = try_namespaces(user);
+    if (tried) {
+      host.user = user;
+      return;
+    }
+    host.isolation.lose(Wall::unprivileged_uid,
+                        "the runner is root, and so is the VMM, though without capabilities: " + tried.error().message);
+  }
+  if (const auto tried = try_namespaces(std::nullopt); !tried) {
+    host.isolation.lose_namespaces("no user namespace with mounts for this user: " + tried.error().message);
+  }
 }
 
 Result<base::Fd> at_high_number(const base::Fd& fd) {
@@ -86,15 +116,35 @@ struct DirectoryPlan {
 
 }  // namespace
 
+Result<void> JailHost::let_write(const base::Fd& file) const {
+  if (!user) return {};
+  if (::fchown(file.get(), user->uid, user->gid) == 0 && ::fchmod(file.get(), kOwnerAndGroup) == 0) return {};
+  return base::fail(base::errno_error("give to the VMM", "a file"));
+}
+
+Result<Loan> JailHost::lend(const base::Fd& file) const {
+  if (!user) return Loan();
+  base::Fd copy(::fcntl(file.get(), F_DUPFD_CLOEXEC, 3));
+  if (!copy) return base::fail(base::errno_error("give to the VMM", "a file"));
+  CR_TRY(let_write(copy));
+  return Loan(std::move(copy));
+}
+
+Loan::~Loan() {
+  if (file_ && ::fchown(file_.get(), ::geteuid(), static_cast<gid_t>(-1)) != 0) (void)::fchmod(file_.get(), 0);
+}
+
+Result<void> JailHost::let_read(const std::filesystem::path& file) const {
+  if (!user) return {};
+  CR_ASSIGN(const auto opened, base::open_file(file, O_RDONLY | O_NOFOLLOW));
+  if (::fchown(opened.get(), static_cast<uid_t>(-1), user->gid) == 0 && ::fchmod(opened.get(), kOwnerAndGroup) == 0)
+    return {};
+  return base::fail(base::errno_error("give to the VMM", file.native()));
+}
+
 JailHost probe_jail_host() {
   JailHost host;
-  if (const auto tried = try_namespaces(); !tried) {
-    host.isolation.lose_namespaces("no user namespace with mounts for this user: " + tried.error().message);
-  }
-  if (::geteuid() == 0) {
-    host.isolation.lose(Wall::unprivileged_uid,
-                        "the runner is root, and so is the VMM, though without capabilities; run as an ordinary user");
-  }
+  probe_namespaces(host);
   auto parent = find_cgroup_parent();
   if (parent)
     host.cgroup_parent = std::move(*parent);
@@ -108,7 +158,8 @@ Result<JailedProcess> spawn_jailed(base::SpawnOptions options, const VmmProfile&
   options.argv[0] = program.native();
   Confinement::Options walls{.root = std::nullopt, .seccomp = profile.seccomp, .limits = profile.limits};
   if (host.isolation.has(Wall::mount_namespace)) {
-    CR_ASSIGN(walls.root, MinimalRoot::plan(profile));
+    CR_ASSIGN(walls.root, MinimalRoot::plan(profile, host.user));
+    walls.user = host.user;
   }
   DirectoryPlan directory;
   if (profile.directory) CR_TRY(directory.fill(walls, *profile.directory));

@@ -44,7 +44,7 @@ bool set_attributes(const char* path, std::uint64_t attributes) {
 
 }  // namespace
 
-Result<MinimalRoot> MinimalRoot::plan(const VmmProfile& profile) {
+Result<MinimalRoot> MinimalRoot::plan(const VmmProfile& profile, const std::optional<VmmUser>& user) {
   MinimalRoot root;
   std::set<std::string> directories;
   std::set<std::string> targets;
@@ -66,8 +66,11 @@ Result<MinimalRoot> MinimalRoot::plan(const VmmProfile& profile) {
   }
   root.own_descriptors_ = profile.own_descriptors;
   if (root.own_descriptors_) add_directories(kDescriptors);
-  root.directory_ = profile.directory.has_value();
-  if (root.directory_) add_directories(kDirectory);
+  if (profile.directory) {
+    add_directories(kDirectory);
+    root.directory_options_ = kDirectoryOptions;
+    if (user) root.directory_options_ += fmt::format(",uid={},gid={}", user->uid, user->gid);
+  }
   root.directories_.assign(directories.begin(), directories.end());
   return root;
 }
@@ -88,16 +91,17 @@ const char* MinimalRoot::bind_files() const noexcept {
 }
 
 const char* MinimalRoot::enter() const noexcept {
+  constexpr unsigned long kNothingSpecial = MS_NOSUID | MS_NODEV | MS_NOEXEC;
   if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) return "take apart the mounts of";
-  if (::mount("tmpfs", kStage, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, kTmpfsOptions) != 0)
-    return "mount a root for";
+  if (::mount("tmpfs", kStage, "tmpfs", kNothingSpecial, kTmpfsOptions) != 0) return "mount a root for";
   if (::mkdir(kStagedOldRoot, 0700) != 0 || ::syscall(SYS_pivot_root, kStage, kStagedOldRoot) != 0 || ::chdir("/") != 0)
     return "change the root of";
   for (const auto& directory : directories_) {
     if (::mkdir(directory.c_str(), 0755) != 0 && errno != EEXIST) return "make the directories of";
   }
   if (const char* failed = bind_files()) return failed;
-  if (directory_ && ::mount("tmpfs", kDirectory, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, kDirectoryOptions) != 0)
+  if (!directory_options_.empty() &&
+      ::mount("tmpfs", kDirectory, "tmpfs", kNothingSpecial, directory_options_.c_str()) != 0)
     return "mount a directory for";
   if (::umount2(kOldRoot, MNT_DETACH) != 0 || ::rmdir(kOldRoot) != 0) return "leave the old root of";
   if (!set_attributes("/", MOUNT_ATTR_RDONLY)) return "protect the root of";

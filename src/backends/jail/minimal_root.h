@@ -6,6 +6,7 @@
 #include "src/base/os/result.h"
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -15,10 +16,11 @@ class MinimalRoot {
  public:
   // Where VmmProfile::directory is.
   static constexpr const char* kDirectory = "/vmm";
-  // Resolves links and names what is to be made. not_found: a file that is not there.
-  static base::Result<MinimalRoot> plan(const VmmProfile& profile);
-  // In a new process with a mount namespace and CAP_SYS_ADMIN of its own: makes it the root and the working directory.
-  // Async-signal-safe. Null, or what could not be done; errno says why. Linux 5.12 or later.
+  // Resolves links and names what is to be made. `user`: whose the directory is, when it is not its maker's. not_found:
+  // a file that is not there.
+  static base::Result<MinimalRoot> plan(const VmmProfile& profile, const std::optional<VmmUser>& user);
+  // In a new process with a mount namespace of its own, and CAP_SYS_ADMIN there: makes it the root and the working
+  // directory. Async-signal-safe. Null, or what could not be done; errno says why. Linux 5.12 or later.
   const char* enter() const noexcept;
 
  private:
@@ -31,7 +33,7 @@ class MinimalRoot {
   std::vector<std::string> directories_;  // parents first
   std::vector<Bind> binds_;
   bool own_descriptors_ = false;
-  bool directory_ = false;
+  std::string directory_options_;  // empty: none
 };
 
 }  // namespace cleanroom::backends::jail

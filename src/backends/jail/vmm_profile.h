@@ -3,6 +3,8 @@
 #include "src/backends/jail/seccomp_program.h"
 #include "src/base/os/fd.h"
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <filesystem>
 #include <memory>
@@ -27,6 +29,16 @@ struct VmmDirectory {
   };
   std::filesystem::path on_host;  // private; used where there is no mount namespace: else it is in memory, and small
   std::vector<Socket> sockets;
+};
+
+// To the host, of a VMM whose runner is root. Nobody else has this user; the group is the same for all VMMs, which may
+// read a template by it.
+// They are above what systemd gives to containers, and below the sign bit (https://systemd.io/UIDS-GIDS).
+inline constexpr gid_t kVmmGroup = 0x7f000000;
+struct VmmUser {
+  uid_t uid = 0;
+  gid_t gid = kVmmGroup;
+  gid_t device_group = 0;  // another that it is in: the one that may use /dev/kvm; 0: none
 };
 
 struct VmmLimits {

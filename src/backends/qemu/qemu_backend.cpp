@@ -33,11 +33,11 @@ Result<std::uint64_t> file_size(const base::Fd& file) {
 }
 
 // QEMU would make the file for others to read.
-Result<void> create_memory(const std::filesystem::path& path, std::uint64_t mib) {
+Result<jail::Loan> create_memory(const std::filesystem::path& path, std::uint64_t mib, const jail::JailHost& host) {
   CR_ASSIGN(const auto file, base::open_file(path, O_RDWR | O_CREAT | O_EXCL, 0600));
   if (::ftruncate(file.get(), static_cast<off_t>(mib << 20)) != 0)
     return base::fail(base::errno_error("size", path.native()));
-  return {};
+  return host.lend(file);
 }
 
 }  // namespace
@@ -96,7 +96,8 @@ Result<jail::JailedProcess> QemuBackend::start_jailed(base::SpawnOptions options
   return jail::spawn_jailed(std::move(options), profile, jail_host_);
 }
 
-Result<std::unique_ptr<Vm>> QemuBackend::start(LaunchSpec spec, const QemuMachine& machine, base::Fd state) {
+Result<std::unique_ptr<Vm>> QemuBackend::start(LaunchSpec spec, const QemuMachine& machine, base::Fd state,
+                                               jail::Loan saved_memory) {
   CR_ASSIGN(auto log, CappedLog::create(spec.console_log));
   CR_ASSIGN(auto control, base::make_socket_pair());
   CR_ASSIGN(auto network, base::make_socket_pair());
@@ -135,7 +136,10 @@ Result<std::unique_ptr<Vm>> QemuBackend::start(LaunchSpec spec, const QemuMachin
 
   log->drain(executor_, std::move(console.a));
   log->drain(executor_, std::move(messages.read));
-  QemuLinks links{.control = std::move(control.a), .network = std::move(network.a), .monitor = std::move(monitor.a)};
+  QemuLinks links{.control = std::move(control.a),
+                  .network = std::move(network.a),
+                  .memory = std::move(saved_memory),
+                  .monitor = std::move(monitor.a)};
   return std::unique_ptr<Vm>(std::make_unique<QemuVm>(executor_, std::move(*jailed), std::move(links), std::move(log)));
 }
 
@@ -143,16 +147,17 @@ Result<std::unique_ptr<Vm>> QemuBackend::launch(LaunchSpec spec) {
   auto machine = machine_of(spec);
   if (spec.memory_to_save) {
     machine.snapshot = QemuSnapshot{QemuSnapshot::Use::save, *spec.memory_to_save};
-    CR_TRY(create_memory(*spec.memory_to_save, spec.memory_mib));
+    CR_ASSIGN(auto memory, create_memory(*spec.memory_to_save, spec.memory_mib, jail_host_));
+    return start(std::move(spec), machine, {}, std::move(memory));
   }
-  return start(std::move(spec), machine, {});
+  return start(std::move(spec), machine, {}, {});
 }
 
 Result<std::unique_ptr<Vm>> QemuBackend::restore(LaunchSpec spec, const SnapshotFiles& files) {
   auto machine = machine_of(spec);
   machine.snapshot = QemuSnapshot{QemuSnapshot::Use::restore, files.memory};
   CR_ASSIGN(auto state, base::open_file(files.state, O_RDONLY));
-  return start(std::move(spec), machine, std::move(state));
+  return start(std::move(spec), machine, std::move(state), {});
 }
 
 Result<std::string> QemuBackend::snapshot_identity(const LaunchSpec& spec) const {

@@ -33,7 +33,8 @@ class QemuBackend final : public Backend {
               Capabilities capabilities, jail::JailHost jail_host);
   QemuMachine machine_of(const LaunchSpec& spec) const;
   // `state`: what a machine that is to be restored reads.
-  base::Result<std::unique_ptr<Vm>> start(LaunchSpec spec, const QemuMachine& machine, base::Fd state);
+  base::Result<std::unique_ptr<Vm>> start(LaunchSpec spec, const QemuMachine& machine, base::Fd state,
+                                          jail::Loan saved_memory);
   base::Result<jail::JailedProcess> start_jailed(base::SpawnOptions options, const QemuMachine& machine,
                                                  std::uint64_t largest_disk) const;
   base::asio::any_io_executor executor_;

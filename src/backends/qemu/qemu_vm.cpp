@@ -39,8 +39,8 @@ QemuVm::QemuVm(const asio::any_io_executor& executor, jail::JailedProcess jailed
                std::shared_ptr<CappedLog> log)
     : executor_(executor),
       cgroup_(std::move(jailed.cgroup)),
-      process_(std::move(jailed.process)),
       links_(std::move(links)),
+      process_(std::move(jailed.process)),
       log_(std::move(log)) {
   if (links_.monitor) monitor_.emplace(as_socket(std::move(links_.monitor)));
 }

@@ -15,7 +15,8 @@ namespace cleanroom::backends::qemu {
 struct QemuLinks {
   base::Fd control;
   base::Fd network;
-  base::Fd monitor;  // of a machine that is to be saved, or of a restored one after load_commands(); else none
+  jail::Loan memory = {};  // of a machine that is to be saved
+  base::Fd monitor;        // of a machine that is to be saved, or of a restored one after load_commands(); else none
 };
 
 // What a machine that is to be restored reads from its monitor first: negotiation, and to load the state from its
@@ -46,9 +47,9 @@ class QemuVm final : public Vm {
   base::Awaitable<base::Result<void>> go_when_loaded();
 
   base::asio::any_io_executor executor_;
-  jail::CgroupLeaf cgroup_;  // goes after its process
-  base::Process process_;
+  jail::CgroupLeaf cgroup_;  // these two go after their process
   QemuLinks links_;
+  base::Process process_;
   std::shared_ptr<CappedLog> log_;
   std::optional<QmpClient> monitor_;
 };
