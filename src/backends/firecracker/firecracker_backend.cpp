@@ -183,25 +183,9 @@ Result<jail::VmmProfile> FirecrackerBackend::profile_of(const LaunchSpec& spec) 
   return firecracker_profile(options);
 }
 
-Result<std::unique_ptr<Vm>> FirecrackerBackend::start(const LaunchSpec& spec, Inputs inputs,
-                                                      std::vector<ApiCall> calls) {
-  CR_ASSIGN(auto logs, Logs::create(spec.console_log));
-  CR_ASSIGN(auto profile, profile_of(spec));
-  std::optional<base::TempDir> directory;
-  if (!has_names()) {
-    CR_ASSIGN(directory, base::TempDir::create(spec.directory, "vmm-"));
-  }
-  CR_ASSIGN(auto control, make_listening_socket());
-  CR_ASSIGN(auto network, make_listening_socket());
-  profile.directory = jail::VmmDirectory{.on_host = directory ? directory->path() : std::filesystem::path(),
-                                         .sockets = {{listener_name(channel::kControlVsockPort), &control},
-                                                     {listener_name(channel::kNetworkVsockPort), &network}}};
-  base::SpawnOptions options;
-  options.argv = arguments(binary_);
-  options.fds = {{1, &logs.console_pipe.write},
-                 {2, &logs.console_pipe.write},
-                 {kLog, &logs.messages_pipe.write},
-                 {kMetrics, &logs.metrics_pipe.write}};
+// Gives the process its files, by name or by descriptor; `options` borrows from the first two.
+Result<void> FirecrackerBackend::hand_over(const LaunchSpec& spec, Inputs& inputs, base::SpawnOptions& options,
+                                           jail::VmmProfile& profile) const {
   for (std::size_t slot = 0; slot < spec.disks.size(); ++slot) {
     const auto& disk = spec.disks[slot];
     const int number = kFirstDisk + static_cast<int>(slot);
@@ -225,6 +209,29 @@ Result<std::unique_ptr<Vm>> FirecrackerBackend::start(const LaunchSpec& spec, In
   // It opens each of them again.
   for (const auto& inherited : options.fds)
     CR_TRY(jail_host_.let_write(*inherited.fd));
+  return {};
+}
+
+Result<std::unique_ptr<Vm>> FirecrackerBackend::start(const LaunchSpec& spec, Inputs inputs,
+                                                      std::vector<ApiCall> calls) {
+  CR_ASSIGN(auto logs, Logs::create(spec.console_log));
+  CR_ASSIGN(auto profile, profile_of(spec));
+  std::optional<base::TempDir> directory;
+  if (!has_names()) {
+    CR_ASSIGN(directory, base::TempDir::create(spec.directory, "vmm-"));
+  }
+  CR_ASSIGN(auto control, make_listening_socket());
+  CR_ASSIGN(auto network, make_listening_socket());
+  profile.directory = jail::VmmDirectory{.on_host = directory ? directory->path() : std::filesystem::path(),
+                                         .sockets = {{listener_name(channel::kControlVsockPort), &control},
+                                                     {listener_name(channel::kNetworkVsockPort), &network}}};
+  base::SpawnOptions options;
+  options.argv = arguments(binary_);
+  options.fds = {{1, &logs.console_pipe.write},
+                 {2, &logs.console_pipe.write},
+                 {kLog, &logs.messages_pipe.write},
+                 {kMetrics, &logs.metrics_pipe.write}};
+  CR_TRY(hand_over(spec, inputs, options, profile));
   auto jailed = jail::spawn_jailed(std::move(options), profile, jail_host_);
   if (!jailed) return base::fail(base::Error(Code::failed_precondition, "vmm_unavailable", jailed.error().message));
 

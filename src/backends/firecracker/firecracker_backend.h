@@ -40,6 +40,8 @@ class FirecrackerBackend final : public Backend {
   VmConfig config_of(const LaunchSpec& spec) const;
   base::Result<std::unique_ptr<Vm>> start(const LaunchSpec& spec, Inputs inputs, std::vector<ApiCall> calls);
   base::Result<jail::VmmProfile> profile_of(const LaunchSpec& spec) const;
+  base::Result<void> hand_over(const LaunchSpec& spec, Inputs& inputs, base::SpawnOptions& options,
+                               jail::VmmProfile& profile) const;
   base::asio::any_io_executor executor_;
   std::filesystem::path binary_;
   std::filesystem::path cache_;

@@ -88,16 +88,16 @@ Awaitable<void> Machine::watch() {
   asio::posix::stream_descriptor pidfd(executor_, ::dup(process_->pidfd().get()));
   while (process_ && !exit_) {
     exit_ = process_->try_wait();
-    if (exit_)
-      cgroup_ = {};  // not left to end(): a run may end without it
-    else
-      co_await pidfd.async_wait(asio::posix::stream_descriptor::wait_read, base::kTuple);
+    if (!exit_) co_await pidfd.async_wait(asio::posix::stream_descriptor::wait_read, base::kTuple);
   }
+  out_of_memory_ = cgroup_.ran_out_of_memory();
+  cgroup_ = {};  // not left to end(): a run may end without it
   changed_.notify_all();
 }
 
 base::Error Machine::ended_early() const {
-  const std::string how = exit_ ? fmt::format(" ({})", base::to_string(*exit_)) : "";
+  std::string how = exit_ ? fmt::format(" ({})", base::to_string(*exit_)) : "";
+  if (out_of_memory_) how += ", as it had used up the memory of its cgroup,";
   return {Code::guest_failure, "launch_failed",
           fmt::format("cannot start the VM: Firecracker ended{} before the guest was ready", how)};
 }

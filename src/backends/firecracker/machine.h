@@ -80,6 +80,7 @@ class Machine : public std::enable_shared_from_this<Machine> {
   bool started_ = false;
   bool calling_ = false;
   bool killing_ = false;
+  bool out_of_memory_ = false;
   std::optional<base::Error> failure_;
   std::optional<base::ExitStatus> exit_;
   std::array<std::optional<channel::StreamSocket>, 2> streams_;

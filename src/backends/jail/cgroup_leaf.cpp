@@ -164,6 +164,19 @@ CgroupLeaf& CgroupLeaf::operator=(CgroupLeaf&& other) noexcept {
   return *this;
 }
 
+// memory.events: lines `oom_kill 1`.
+bool CgroupLeaf::ran_out_of_memory() const {
+  if (directory_.empty()) return false;
+  const auto events = base::read_file(directory_ / "memory.events", 4096);
+  if (!events) return false;
+  std::istringstream lines(*events);
+  std::string name;
+  for (std::uint64_t count = 0; lines >> name >> count;) {
+    if (name == "oom_kill") return count > 0;
+  }
+  return false;
+}
+
 void CgroupLeaf::remove() noexcept {
   if (!directory_.empty() && ::rmdir(directory_.c_str()) != 0 && errno == EBUSY) remove_when_empty();
   directory_.clear();

@@ -32,6 +32,8 @@ class CgroupLeaf {
   ~CgroupLeaf() { remove(); }
   // A process that writes "0" to it moves in. -1: none. Its number is above those of a child's descriptors.
   int entrance() const { return entrance_.get(); }
+  // Whether the kernel ended something in it because memory.max was reached.
+  bool ran_out_of_memory() const;
 
  private:
   CgroupLeaf(std::filesystem::path directory, base::Fd entrance)

@@ -10,11 +10,21 @@
 //                              written, and the file cannot
 //   jail_stub inherited        `fd N` for each open descriptor, `env TEXT` for each variable, `uid N`, `gid N`
 //   jail_stub wait             prints "ready", waits until its input ends
+//   jail_stub reopen PATH FLAGS    opens PATH to read, and that descriptor again with FLAGS; the second's errno
+//   jail_stub dial NAME        connects to a socket in its directory and says "hello"; errno
+//   jail_stub fill             writes into its directory until it is full: prints how many bytes that were
+//
+// Under one of these names, whatever its arguments: a Firecracker, as far as --version goes, that
+//   eat-memory                 writes to more and more memory
+//   make-threads               makes threads as long as it can, prints `threads N`, and ends
+//   sit                        waits for ever
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <linux/if_packet.h>
 #include <linux/netlink.h>
 #include <linux/vm_sockets.h>
+#include <poll.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -136,6 +146,63 @@ int try_memory(const char* path) {
   return 0;
 }
 
+int reopen(const char* path, int flags) {
+  const int file = ::open(path, O_RDONLY);
+  if (file < 0) return 254;
+  return ::open(("/proc/self/fd/" + std::to_string(file)).c_str(), flags) < 0 ? errno : 0;
+}
+
+int dial(const std::string& name) {
+  const int fd = socket_of(AF_UNIX, SOCK_STREAM);
+  sockaddr_un to{};
+  to.sun_family = AF_UNIX;
+  std::memcpy(to.sun_path, name.data(), name.size());
+  if (::connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof to) != 0) return errno;
+  return ::write(fd, "hello", 5) == 5 ? 0 : errno;
+}
+
+void fill() {
+  const int file = ::open("big", O_WRONLY | O_CREAT, 0600);
+  char page[4096] = {};
+  long bytes = 0;
+  for (ssize_t n = 0; (n = ::write(file, page, sizeof page)) > 0;)
+    bytes += n;
+  std::printf("%ld\n", bytes);
+}
+
+[[noreturn]] void eat_memory() {
+  constexpr std::size_t kStep = 1 << 20;
+  for (;;) {
+    void* more = ::mmap(nullptr, kStep, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (more == MAP_FAILED) std::exit(2);
+    std::memset(more, 1, kStep);
+  }
+}
+
+void* wait_for_ever(void* /*unused*/) {
+  for (;;)
+    ::poll(nullptr, 0, -1);
+}
+
+int make_threads() {
+  int threads = 1;
+  for (pthread_t thread{}; ::pthread_create(&thread, nullptr, wait_for_ever, nullptr) == 0;)
+    ++threads;
+  std::printf("threads %d\n", threads);
+  return 3;
+}
+
+int stand_in(const std::string& name, const std::string& argument) {
+  if (argument == "--version") {
+    std::printf("Firecracker v1.15.1\n");
+    return 0;
+  }
+  if (name == "eat-memory") eat_memory();
+  if (name == "make-threads") return make_threads();
+  wait_for_ever(nullptr);
+  return 0;
+}
+
 void list_inherited() {
   for (int fd = 0; fd < 1100; ++fd) {
     if (::fcntl(fd, F_GETFD) >= 0) std::printf("fd %d\n", fd);
@@ -150,8 +217,13 @@ void list_inherited() {
 int main(int argc, char** argv) {
   const std::string command = argc > 1 ? argv[1] : "";
   const std::string first = argc > 2 ? argv[2] : "";
+  const std::string name = std::filesystem::path(argv[0]).filename();
+  if (name == "eat-memory" || name == "make-threads" || name == "sit") return stand_in(name, command);
   if (command == "try") return attempt(first, argv[0]);
   if (command == "open") return ::open(first.c_str(), argc > 3 ? std::atoi(argv[3]) : O_RDONLY) < 0 ? errno : 0;
+  if (command == "reopen") return reopen(first.c_str(), argc > 3 ? std::atoi(argv[3]) : O_RDWR);
+  if (command == "dial") return dial(first);
+  if (command == "fill") fill();
   if (command == "memory") return try_memory(first.c_str());
   if (command == "call") {
     ::syscall(std::atol(first.c_str()), -1L, -1L, -1L, -1L, -1L, -1L);

@@ -1,6 +1,7 @@
-// The walls, from inside and outside: a stub in a VMM's place, with the real jail and QEMU's list of system calls.
+// The walls, from inside and outside: a stub in a VMM's place, with the real jail and the VMMs' lists of system calls.
 #include "src/backends/jail/jail.h"
 
+#include "src/backends/firecracker/firecracker_profile.h"
 #include "src/backends/jail/confinement.h"
 #include "src/backends/qemu/qemu_profile.h"
 #include "src/base/os/io.h"
@@ -12,7 +13,9 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include <array>
 #include <cerrno>
@@ -47,8 +50,13 @@ struct Rig {
                      {"/dev/null", JailFile::Use::device},
                      {readable, JailFile::Use::read},
                      {writable, JailFile::Use::write}};
-    profile.seccomp = std::make_shared<const jail::SeccompProgram>(
-        jail::SeccompProgram::compile(qemu::qemu_seccomp(Accelerator::tcg)).value());
+    filter_with(qemu::qemu_seccomp(Accelerator::tcg));
+    // As root the VMM is somebody else. Both are its own, so that the mount alone keeps it from writing one of them.
+    for (const auto& file : {readable, writable})
+      CHECK(host.let_write(base::open_file(file, O_RDONLY).value()));
+  }
+  void filter_with(const jail::SeccompProfile& list) {
+    profile.seccomp = std::make_shared<const jail::SeccompProgram>(jail::SeccompProgram::compile(list).value());
   }
 
   // False, and says why, on a host where these walls are not to be had.
@@ -234,9 +242,139 @@ TEST_SUITE("backends/jail") {
     }
   }
 
+  TEST_CASE("VMM-04 Firecracker's list of system calls lets it make sockets, and reach nothing of the host by them") {
+    Rig rig;
+    rig.filter_with(firecracker::firecracker_seccomp());
+    for (const auto* name : {"socket-inet",
+                             "socket-inet6",
+                             "socket-netlink",
+                             "socket-vsock",
+                             "socket-packet",
+                             "connect-loopback",
+                             "connect-metadata",
+                             "connect-abstract",
+                             "execve",
+                             "execveat",
+                             "fork",
+                             "ptrace",
+                             "kill",
+                             "kill-parent",
+                             "mount",
+                             "unshare",
+                             "setns",
+                             "setuid",
+                             "chroot",
+                             "mkdir",
+                             "bpf",
+                             "userfaultfd",
+                             "io_uring",
+                             "raise-limit"}) {
+      CAPTURE(name);
+      check_fails(rig.run({"try", name}));
+    }
+  }
+
+  TEST_CASE("VMM-04 a VMM that opens by name has its own descriptors, and cannot write by them what it may only read") {
+    Rig rig;
+    if (!rig.has_namespaces()) return;
+    rig.profile.own_descriptors = true;
+    const auto seen = rig.run({"files"}).output;
+    CHECK(seen.find("/proc/self/fd\n") != std::string::npos);
+    CHECK(seen.find("/proc/self/fd/1\n") != std::string::npos);
+    CHECK(seen.find("/proc/self/status") == std::string::npos);
+    CHECK(seen.find("/proc/1") == std::string::npos);
+    rig.filter_with(firecracker::firecracker_seccomp());
+    CHECK(rig.run({"reopen", rig.readable, std::to_string(O_RDONLY)}).status.success());
+    CHECK(rig.run({"reopen", rig.readable, std::to_string(O_RDWR)}).status.code == EROFS);
+    CHECK(rig.run({"reopen", rig.writable, std::to_string(O_RDWR)}).status.success());
+    CHECK(base::read_file(rig.readable, 100).value() == "content\n");
+  }
+
+  TEST_CASE("VMM-08 a VMM's sockets are in a directory of its own that holds little and has no name on the host") {
+    Rig rig;
+    rig.filter_with(firecracker::firecracker_seccomp());
+    const auto on_host = base::TempDir::create(rig.directory.path(), "vmm-").value();
+    const base::Fd listener(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    rig.profile.directory = jail::VmmDirectory{.on_host = on_host.path(), .sockets = {{"v.sock_1024", &listener}}};
+    SUBCASE("without a mount namespace it is a directory of the host's") {
+      rig.host.isolation.lose_namespaces("not wanted here");
+      rig.host.user.reset();
+      CHECK(rig.run({"dial", "v.sock_1024"}).status.success());
+      CHECK(std::filesystem::is_socket(on_host.path() / "v.sock_1024"));
+    }
+    SUBCASE("with one it is in memory") {
+      if (!rig.has_namespaces()) return;
+      auto started = rig.start({"dial", "v.sock_1024"}, {});
+      REQUIRE(started);
+      CHECK(started->process.wait(base::deadline_in(20s)).value().success());
+      const base::Fd accepted(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+      CHECK(base::read_all(accepted, "the stub's words", 100).value() == "hello");
+      CHECK(std::filesystem::is_empty(on_host.path()));
+      // The runner reaches it by descriptor, and by that alone.
+      struct stat status {};
+      CHECK(::fstatat(started->directory.get(), "v.sock_1024", &status, 0) == 0);
+      CHECK(S_ISSOCK(status.st_mode));
+    }
+    SUBCASE("with one it cannot fill a disk") {
+      if (!rig.has_namespaces()) return;
+      CHECK(std::stol(rig.run({"fill"}).output) <= 64 * 1024);
+    }
+  }
+
+  TEST_CASE("VMM-01 the VMM of a runner that is root has a user that nobody else has") {
+    if (::geteuid() != 0) {
+      std::printf("skip: needs root\n");
+      return;
+    }
+    Rig rig;
+    if (!rig.host.user) {
+      std::printf("skip: needs namespaces of root: %s\n",
+                  rig.host.isolation.why_absent(Wall::unprivileged_uid).c_str());
+      return;
+    }
+    const Waiting stub(rig);
+    const auto status = stub.proc("status");
+    const auto uid = std::to_string(jail::kVmmGroup + static_cast<unsigned>(::getpid()));
+    CHECK(field(status, "Uid") == fmt::format("{0}\t{0}\t{0}\t{0}", uid));
+    CHECK(field(status, "Gid") == fmt::format("{0}\t{0}\t{0}\t{0}", jail::kVmmGroup));
+    CHECK(lines_of(stub.proc("uid_map")).size() == 1);
+    CHECK(stub.proc("uid_map").find(" " + uid + " ") != std::string::npos);
+    CHECK(rig.host.isolation.has(Wall::unprivileged_uid));
+    SUBCASE("VMM-04 it can read no file of root's, though it is in the list") {
+      CHECK(::chown(rig.readable.c_str(), 0, 0) == 0);
+      CHECK(::chmod(rig.readable.c_str(), 0600) == 0);
+      CHECK(rig.run({"open", rig.readable, std::to_string(O_RDONLY)}).status.code == EACCES);
+    }
+    SUBCASE("a file on loan is the VMM's, and then the runner's again, readable for VMMs") {
+      struct stat info {};
+      {
+        const auto loan = rig.host.lend(base::open_file(rig.writable, O_RDONLY).value()).value();
+        CHECK(::stat(rig.writable.c_str(), &info) == 0);
+        CHECK(info.st_uid == rig.host.user->uid);
+      }
+      CHECK(::stat(rig.writable.c_str(), &info) == 0);
+      CHECK(info.st_uid == 0);
+      CHECK(info.st_gid == jail::kVmmGroup);
+      CHECK((info.st_mode & 07777) == 0640);
+    }
+  }
+
+  TEST_CASE("VMM-01 no memory of a VMM is in a core, wherever this host sends cores") {
+    Rig rig;
+    if (!rig.has_namespaces()) return;
+    CHECK(Waiting(rig).proc("coredump_filter") == "00000000\n");
+  }
+
   TEST_CASE("VMM-06 each system call outside the list ends the VMM with SIGSYS") {
     Rig rig;
-    const auto listed = qemu::qemu_seccomp(Accelerator::tcg);
+    jail::SeccompProfile listed;
+    SUBCASE("QEMU") {
+      listed = qemu::qemu_seccomp(Accelerator::tcg);
+    }
+    SUBCASE("Firecracker") {
+      listed = firecracker::firecracker_seccomp();
+    }
+    rig.filter_with(listed);
     std::set<std::string> known = {"execveat"};
     for (const auto* list : {&listed.allowed, &listed.refused, &listed.unknown})
       known.insert(list->begin(), list->end());
@@ -245,6 +383,7 @@ TEST_SUITE("backends/jail") {
       conditional.insert(call.name);
     // Without namespaces: the same filter, and much quicker to start.
     rig.host.isolation.lose_namespaces("not wanted here");
+    rig.host.user.reset();
     int tried = 0;
     for (int number = 0; number < 460; ++number) {
       char* raw = ::seccomp_syscall_resolve_num_arch(SCMP_ARCH_NATIVE, number);
@@ -285,6 +424,7 @@ TEST_SUITE("backends/jail") {
   TEST_CASE("without user namespaces the other walls stand, and the walls that do not are named") {
     Rig rig;
     rig.host.isolation.lose_namespaces("the kernel refuses");
+    rig.host.user.reset();
     CHECK(rig.host.isolation.missing({Wall::seccomp, Wall::pid_namespace}) ==
           std::vector<std::string>{"pid_namespace: the kernel refuses"});
     const Waiting stub(rig);
