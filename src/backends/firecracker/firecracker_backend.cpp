@@ -113,6 +113,7 @@ struct FirecrackerBackend::Logs {
 struct FirecrackerBackend::Inputs {
   std::vector<std::pair<int, std::filesystem::path>> to_read;
   std::vector<std::pair<int, base::Fd>> descriptors;
+  std::vector<jail::Loan> loans;
   std::optional<SavePlan> save_plan;
 };
 
@@ -206,9 +207,11 @@ Result<void> FirecrackerBackend::hand_over(const LaunchSpec& spec, Inputs& input
   }
   for (const auto& [number, file] : inputs.descriptors)
     options.fds.push_back({number, &file});
-  // It opens each of them again.
-  for (const auto& inherited : options.fds)
-    CR_TRY(jail_host_.let_write(*inherited.fd));
+  // It opens each of them again. Those of a template go on to be the store's.
+  for (const auto& inherited : options.fds) {
+    CR_ASSIGN(auto loan, jail_host_.lend(*inherited.fd));
+    inputs.loans.push_back(std::move(loan));
+  }
   return {};
 }
 
@@ -239,6 +242,7 @@ Result<std::unique_ptr<Vm>> FirecrackerBackend::start(const LaunchSpec& spec, In
   MachineParts parts{.directory = std::move(directory),
                      .control = StreamListener(executor_, std::move(control)),
                      .network = StreamListener(executor_, std::move(network)),
+                     .loans = std::move(inputs.loans),
                      .jailed = std::move(*jailed)};
   auto machine = std::make_shared<Machine>(executor_, std::move(parts));
   machine->run(std::move(calls));
@@ -252,15 +256,13 @@ Result<std::unique_ptr<Vm>> FirecrackerBackend::launch(LaunchSpec spec) {
   auto config = config_of(spec);
   if (spec.memory_to_save) {
     CR_ASSIGN(auto memory, base::open_file(*spec.memory_to_save, O_RDWR | O_CREAT | O_EXCL, 0600));
-    CR_ASSIGN(auto loan, jail_host_.lend(memory));
     base::Fd state(::memfd_create("cleanroom-vm-state", MFD_CLOEXEC));
     base::Fd state_of_vmm(::fcntl(state.get(), F_DUPFD_CLOEXEC, 3));
     if (!state || !state_of_vmm) return base::fail(base::errno_error("make", "a memory file"));
     inputs.descriptors.emplace_back(kMemory, std::move(memory));
     inputs.descriptors.emplace_back(kState, std::move(state_of_vmm));
-    inputs.save_plan.emplace(SavePlan{.names = {.state_path = path_of(kState), .memory_path = path_of(kMemory)},
-                                      .state = std::move(state),
-                                      .memory = std::move(loan)});
+    inputs.save_plan.emplace(
+        SavePlan{.names = {.state_path = path_of(kState), .memory_path = path_of(kMemory)}, .state = std::move(state)});
     config.machine.tracks_writes = true;
   }
   return start(spec, std::move(inputs), boot_calls(config));

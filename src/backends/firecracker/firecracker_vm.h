@@ -15,7 +15,6 @@ namespace cleanroom::backends::firecracker {
 struct SavePlan {
   Snapshot names;  // of the files that Firecracker writes
   base::Fd state;  // the one of names.state_path, empty until then
-  jail::Loan memory = {};
 };
 
 class FirecrackerVm final : public Vm {

@@ -30,6 +30,7 @@ Machine::Machine(asio::any_io_executor executor, MachineParts parts)
       directory_fd_(std::move(parts.jailed.directory)),
       control_(std::move(parts.control)),
       network_(std::move(parts.network)),
+      loans_(std::move(parts.loans)),
       cgroup_(std::move(parts.jailed.cgroup)),
       process_(std::move(parts.jailed.process)),
       pid_(process_->pid()),
@@ -170,6 +171,7 @@ void Machine::end() {
   if (api_) api_->close();
   process_.reset();  // kills and reaps
   cgroup_ = {};
+  loans_.clear();
   directory_.reset();
   changed_.notify_all();
 }

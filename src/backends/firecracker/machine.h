@@ -32,6 +32,7 @@ struct MachineParts {
   std::optional<base::TempDir> directory;  // the process's working directory, where the jail has none in memory
   StreamListener control;
   StreamListener network;
+  std::vector<jail::Loan> loans;
   jail::JailedProcess jailed;
 };
 
@@ -72,7 +73,8 @@ class Machine : public std::enable_shared_from_this<Machine> {
   base::Fd directory_fd_;
   StreamListener control_;  // its coroutine uses it to its end, which may be after end()
   StreamListener network_;
-  jail::CgroupLeaf cgroup_;               // goes after its process
+  std::vector<jail::Loan> loans_;  // these two go after their process
+  jail::CgroupLeaf cgroup_;
   std::optional<base::Process> process_;  // none after end()
   pid_t pid_;
   base::Event changed_;

@@ -1,6 +1,7 @@
 #include "src/backends/jail/jail.h"
 
 #include "src/backends/jail/confinement.h"
+#include "src/base/os/fd_passing.h"
 #include "src/base/os/io.h"
 
 #include <fcntl.h>
@@ -72,25 +73,6 @@ Result<sockaddr_un> socket_address(const std::string& name) {
     return base::fail(Code::internal, fmt::format("cannot name a socket '{}': its length does not fit", name));
   std::memcpy(address.sun_path, name.c_str(), name.size());
   return address;
-}
-
-// Sent before the exec, which has happened: nothing is waited for.
-Result<base::Fd> receive_descriptor(const base::Fd& way) {
-  char byte = 0;
-  iovec content{&byte, 1};
-  int descriptor = -1;
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof descriptor)] = {};
-  msghdr message{};
-  message.msg_iov = &content;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  const auto received = ::recvmsg(way.get(), &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-  const cmsghdr* header = received == 1 ? CMSG_FIRSTHDR(&message) : nullptr;
-  if (header == nullptr || header->cmsg_type != SCM_RIGHTS)
-    return base::fail(Code::internal, "cannot reach the directory of a VMM: it sent none");
-  std::memcpy(&descriptor, CMSG_DATA(header), sizeof descriptor);
-  return base::Fd(descriptor);
 }
 
 // What has to stay open until the child has used it.
@@ -175,7 +157,11 @@ Result<JailedProcess> spawn_jailed(base::SpawnOptions options, const VmmProfile&
   CR_ASSIGN(auto process, base::Process::spawn(options));
   JailedProcess jailed{std::move(cgroup), std::move(process)};
   if (profile.directory) {
-    CR_ASSIGN(jailed.directory, receive_descriptor(directory.way.a));
+    // Sent before the exec, which has happened: nothing is waited for.
+    directory.high.clear();
+    directory.way.b.reset();
+    CR_ASSIGN(auto received, base::receive_fds<1>(directory.way.a));
+    jailed.directory = std::move(received[0]);
   }
   return jailed;
 }
