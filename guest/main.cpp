@@ -27,10 +27,12 @@ base::Result<void> serve() {
   CR_ASSIGN(const auto loop, Loop::create());
   CR_ASSIGN(const auto network, Network::create(*loop));
   CR_ASSIGN(auto root, JobRoot::stage());
-  if (is_template()) root.warm();
+  const bool to_be_saved = is_template();
+  if (to_be_saved) root.warm();
   CR_ASSIGN(auto mounter, DiskMounter::prepare(root));
   CR_ASSIGN(auto command, ExecProcess::prepare());
-  CR_TRY(command.wait_prepared(base::deadline_in(kPrepareTime)));
+  // Else the host is met meanwhile.
+  if (to_be_saved) CR_TRY(command.wait_prepared(base::deadline_in(kPrepareTime)));
   CR_ASSIGN(auto ports, open_ports(base::deadline_in(kPortTime)));
   // A memory snapshot may be taken in here; everything below belongs to one job.
   CR_ASSIGN(const auto start, meet_host(ports, kPortTime));

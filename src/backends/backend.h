@@ -45,6 +45,9 @@ struct LaunchSpec {
   std::optional<std::filesystem::path> memory_to_save;
 };
 
+// Bytes. A VMM writes to no longer file than that.
+base::Result<std::uint64_t> largest_disk(const LaunchSpec& spec);
+
 // What a saved VM is made of. Both files belong to the caller.
 struct SnapshotFiles {
   std::filesystem::path memory;  // sparse, as long as the guest's memory

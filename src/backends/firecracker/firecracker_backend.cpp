@@ -12,8 +12,6 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
-#include <algorithm>
-
 namespace cleanroom::backends::firecracker {
 
 namespace asio = base::asio;
@@ -53,12 +51,6 @@ std::string jail_name(int number) {
     default:
       return fmt::format("/disk{}", number - kFirstDisk);
   }
-}
-
-Result<std::uint64_t> file_size(const base::Fd& file) {
-  struct stat status {};
-  if (::fstat(file.get(), &status) != 0) return base::fail(base::errno_error("look at", "a disk"));
-  return static_cast<std::uint64_t>(status.st_size);
 }
 
 // The name of an open file, for the jail to bind: a descriptor has the mount of this namespace, which another cannot
@@ -177,10 +169,7 @@ Result<jail::VmmProfile> FirecrackerBackend::profile_of(const LaunchSpec& spec) 
                          .vcpus = spec.vcpus,
                          .memory_mib = spec.memory_mib,
                          .largest_file = 0};
-  for (const auto& disk : spec.disks) {
-    CR_ASSIGN(const auto size, file_size(disk.file));
-    options.largest_file = std::max(options.largest_file, size);
-  }
+  CR_ASSIGN(options.largest_file, largest_disk(spec));
   return firecracker_profile(options);
 }
 

@@ -8,10 +8,7 @@
 #include "src/base/os/io.h"
 
 #include <fcntl.h>
-#include <sys/stat.h>
 #include <unistd.h>
-
-#include <algorithm>
 
 namespace cleanroom::backends::qemu {
 
@@ -25,12 +22,6 @@ constexpr const char* kProgram = "qemu-system-x86_64";
 // A snapshot's guest believes in the rate its counter had then. Measured rates differ by some 0.01 %; a step apart,
 // 0.4 % of a usual counter, is another host's.
 constexpr std::uint64_t kTickStep = 10'000;
-
-Result<std::uint64_t> file_size(const base::Fd& file) {
-  struct stat status {};
-  if (::fstat(file.get(), &status) != 0) return base::fail(base::errno_error("look at", "a disk"));
-  return static_cast<std::uint64_t>(status.st_size);
-}
 
 // QEMU would make the file for others to read.
 Result<jail::Loan> create_memory(const std::filesystem::path& path, std::uint64_t mib, const jail::JailHost& host) {
@@ -124,14 +115,11 @@ Result<std::unique_ptr<Vm>> QemuBackend::start(LaunchSpec spec, const QemuMachin
     options.fds.push_back({numbers.state, &state});
     CR_TRY(base::write_all(monitor.a, load_commands(numbers.state)));
   }
-  std::uint64_t largest_disk = 0;
-  for (std::size_t slot = 0; slot < spec.disks.size(); ++slot) {
+  for (std::size_t slot = 0; slot < spec.disks.size(); ++slot)
     options.fds.push_back({numbers.first_disk + static_cast<int>(slot), &spec.disks[slot].file});
-    CR_ASSIGN(const auto size, file_size(spec.disks[slot].file));
-    largest_disk = std::max(largest_disk, size);
-  }
   options.argv = qemu_arguments(machine, numbers);
-  auto jailed = start_jailed(std::move(options), machine, largest_disk);
+  CR_ASSIGN(const auto largest, largest_disk(spec));
+  auto jailed = start_jailed(std::move(options), machine, largest);
   if (!jailed) return base::fail(base::Error(Code::failed_precondition, "vmm_unavailable", jailed.error().message));
 
   log->drain(executor_, std::move(console.a));
