@@ -143,7 +143,6 @@ base::Result<channel::ExecRequest> receive_request(const InitChannels& channels)
 
 [[noreturn]] void wait_and_become_command(const InitChannels& channels, const base::Fd& report) {
   const auto request = receive_request(channels);
-  if (!request && request.error().code == base::Code::unavailable) ::_exit(1);  // the agent needs none
   const auto error = request ? become_command(*request) : request.error();
   const auto text = channel::encode(
       channel::ExecFailed{.os_errno = static_cast<std::uint32_t>(error.os_errno), .message = error.describe()});

@@ -78,7 +78,7 @@ base::Result<void> ExecProcess::run(const channel::ExecRequest& request, const E
   constexpr std::array<std::byte, 1> kGo{};
   CR_TRY(base::send_with_fds(go_.get(), kGo, fds));
   request_.reset();
-  go_.reset();
+  // go_ stays: closed with the init's mark unread, it would take the message back (ECONNRESET for its receiver).
   return {};
 }
 
