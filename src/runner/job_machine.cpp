@@ -172,11 +172,11 @@ Awaitable<Result<void>> JobRun::restore_found(backends::Template found) {
 
 Awaitable<Result<void>> JobRun::save_machine(const backends::TemplateBuild& build) {
   CR_CO_ASSIGN(auto spec, launch_spec());
+  auto& scratch = spec.disks[channel::kScratchSlot].file;
   for (auto& disk : spec.disks) {
-    if (disk.read_only) continue;
+    if (disk.read_only || &disk.file == &scratch) continue;
     CR_CO_ASSIGN(disk.file, blank_disk(disk.file));
   }
-  auto& scratch = spec.disks[channel::kScratchSlot].file;
   CR_CO_ASSIGN(scratch, base::open_file(build.scratch(), O_RDWR | O_CREAT | O_EXCL, 0600));
   CR_CO_TRY(make_scratch(scratch, admission_->disk_mib));
   spec.console_log = directory_->work() / "template-console.log";

@@ -2,6 +2,7 @@
 // processes itself (but the root), so the usual place is beside the runner's own, under systemd in the same slice.
 #include "src/backends/jail/cgroup_leaf.h"
 
+#include "src/backends/jail/high_number.h"
 #include "src/base/os/clock.h"
 #include "src/base/os/io.h"
 
@@ -29,7 +30,6 @@ namespace {
 
 constexpr std::size_t kMaxProcFile = 1 << 20;
 constexpr std::string_view kLeafPrefix = "cleanroom-vm-";
-constexpr int kHighNumber = 400;
 constexpr const char* kWeight = "50";
 constexpr std::chrono::milliseconds kEmptyLimit{200};
 
@@ -150,8 +150,7 @@ Result<CgroupLeaf> CgroupLeaf::create(const std::filesystem::path& parent, const
     if (::access((directory / weight).c_str(), F_OK) == 0) CR_TRY(set(weight, kWeight));
   }
   CR_ASSIGN(const auto entrance, base::open_file(directory / "cgroup.procs", O_WRONLY));
-  leaf.entrance_ = base::Fd(::fcntl(entrance.get(), F_DUPFD_CLOEXEC, kHighNumber));
-  if (!leaf.entrance_) return base::fail(base::errno_error("open", directory.native()));
+  CR_ASSIGN(leaf.entrance_, at_high_number(entrance));
   return leaf;
 }
 

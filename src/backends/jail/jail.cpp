@@ -1,6 +1,7 @@
 #include "src/backends/jail/jail.h"
 
 #include "src/backends/jail/confinement.h"
+#include "src/backends/jail/high_number.h"
 #include "src/base/os/fd_passing.h"
 #include "src/base/os/io.h"
 
@@ -18,9 +19,6 @@ using base::Result;
 using model::Wall;
 
 namespace {
-
-// Above those of a child's descriptors, so that they are still there when the child looks for them.
-constexpr int kHighNumber = 400;
 
 constexpr uid_t kFirstUser = kVmmGroup;  // plus a process's number
 constexpr mode_t kOwnerAndGroup = 0640;
@@ -58,12 +56,6 @@ void probe_namespaces(JailHost& host) {
   if (const auto tried = try_namespaces(std::nullopt); !tried) {
     host.isolation.lose_namespaces("no user namespace with mounts for this user: " + tried.error().message);
   }
-}
-
-Result<base::Fd> at_high_number(const base::Fd& fd) {
-  base::Fd high(::fcntl(fd.get(), F_DUPFD_CLOEXEC, kHighNumber));
-  if (!high) return base::fail(base::errno_error("duplicate", "a descriptor of the VMM"));
-  return high;
 }
 
 Result<sockaddr_un> socket_address(const std::string& name) {
