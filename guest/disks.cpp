@@ -49,6 +49,10 @@ base::Result<void> mount_disk(const std::string& device, const base::Fd& directo
   const auto set_flag = [&](const char* name) {
     return ::fsconfig(context.get(), FSCONFIG_SET_FLAG, name, nullptr, 0) == 0;
   };
+  // Without both, a mount starts a kernel thread: the inode tables are zero already, and bitmaps are read when needed.
+  // An older kernel may not know the second.
+  (void)set_flag("noinit_itable");
+  (void)set_flag("no_prefetch_block_bitmaps");
   // No disk outlives the VM, so nothing waits for the platter; "noload": a read-only image has no journal to replay.
   const bool created = ::fsconfig(context.get(), FSCONFIG_SET_STRING, "source", device.c_str(), 0) == 0 &&
                        (read_only ? set_flag("ro") && set_flag("noload") : set_flag("nobarrier")) &&

@@ -24,9 +24,9 @@ constexpr std::string_view kWorks = "works\n";
 std::string key_of(const std::filesystem::path& qemu, const struct stat& device) {
   struct stat program {};
   if (::stat(qemu.c_str(), &program) != 0) return {};
-  const auto boot = base::read_file("/proc/sys/kernel/random/boot_id", 64);
+  const auto boot = boot_identity();
   if (!boot) return {};
-  return fmt::format("kvm-{}-{:x}-{:x}-{:x}-{}-{}", boot->substr(0, 36), program.st_ino, program.st_size,
+  return fmt::format("kvm-{}-{:x}-{:x}-{:x}-{}-{}", *boot, program.st_ino, program.st_size,
                      program.st_mtim.tv_sec, device.st_mode, ::geteuid());
 }
 

@@ -52,6 +52,11 @@ Result<std::string> processor_identity() {
   return identity;
 }
 
+Result<std::string> boot_identity() {
+  CR_ASSIGN(const auto boot, base::read_file("/proc/sys/kernel/random/boot_id", 64));
+  return boot.substr(0, boot.find('\n'));
+}
+
 Result<std::string> surroundings_identity(const std::filesystem::path& vmm, const LaunchSpec& spec) {
   std::string text;
   for (const auto& file : {vmm, spec.kernel, spec.initramfs}) {

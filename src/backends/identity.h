@@ -14,6 +14,9 @@ base::Result<std::string> file_identity(const std::filesystem::path& file);
 // what a running guest has found before.
 base::Result<std::string> processor_identity();
 
+// Of this boot of this host, a UUID.
+base::Result<std::string> boot_identity();
+
 // What a snapshot depends on besides the machine's own description: the VMM's program, kernel, initramfs, sizes of the
 // disks, this host's processor. A few system calls.
 base::Result<std::string> surroundings_identity(const std::filesystem::path& vmm, const LaunchSpec& spec);

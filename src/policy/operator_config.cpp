@@ -150,7 +150,8 @@ base::Result<OperatorConfig> load_operator_config(const OperatorPaths& paths, ba
     if (const auto wall = model::parse_wall(name)) config.require_isolation.push_back(*wall);
   }
   config.audit = decode_audit(root["audit"], file->document, report);
-  config.qemu = decode_backend(root["backends"]["qemu"], file->document, report);
+  const JsonView qemu = root["backends"]["qemu"];
+  config.qemu = {decode_backend(qemu, file->document, report), qemu["emulated_aslr"].boolean(false)};
   config.firecracker = decode_backend(root["backends"]["firecracker"], file->document, report);
   config.gateway_ca_file = absolute_path(root["gateway"]["ca_file"], file->document, report);
   const auto mirror = root["git_mirror"];

@@ -47,6 +47,10 @@ struct BackendConfig {
   std::optional<std::chrono::seconds> launch_timeout;
 };
 
+struct QemuConfig : BackendConfig {
+  bool emulated_aslr = false;  // whether an emulated guest gives each program addresses of its own
+};
+
 // A second place for audit lines.
 struct AuditConfig {
   enum class Kind { file, socket };
@@ -91,7 +95,7 @@ struct OperatorConfig {
   bool allow_record = false;                   // under Buildkite
   std::vector<model::Wall> require_isolation;  // no VMM starts without these
   std::optional<AuditConfig> audit;
-  BackendConfig qemu;
+  QemuConfig qemu;
   // PEM: authorities that the gateway's upstreams may be certified by, besides this host's. Absolute.
   std::optional<std::filesystem::path> gateway_ca_file;
   GitMirrorConfig git_mirror;

@@ -29,6 +29,8 @@ using namespace base::asio::experimental::awaitable_operators;
 namespace {
 
 constexpr std::chrono::seconds kPublishLimit{20};
+constexpr std::size_t kPanicTail = 8192;
+constexpr std::string_view kKernelPanic = "Kernel panic";
 
 Result<base::Fd> duplicate(const base::Fd& file) {
   base::Fd copy(::fcntl(file.get(), F_DUPFD_CLOEXEC, 3));
@@ -126,7 +128,19 @@ Awaitable<Result<void>> JobRun::uncancelled(Awaitable<Result<void>> step) {
   co_return std::move(std::get<0>(first));
 }
 
+// A guest kernel that falls over before any job has a part in it says nothing about the job: that is tried once more.
 Awaitable<Result<void>> JobRun::boot_cold() {
+  auto booted = co_await boot_once();
+  if (booted || booted.error().code == Code::cancelled || !machine_->vm) co_return booted;
+  const auto console = machine_->vm->console_tail(kPanicTail);
+  const auto panic = console.find(kKernelPanic);
+  if (panic == std::string::npos) co_return booted;
+  log_.line("the guest's kernel failed before the job began, starting it once more: " +
+            console.substr(panic, console.find_first_of("\r\n", panic) - panic));
+  co_return co_await boot_once();
+}
+
+Awaitable<Result<void>> JobRun::boot_once() {
   const auto begun = base::SteadyClock::now();
   record_.template_key.clear();
   machine_->control.reset();

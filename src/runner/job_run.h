@@ -92,6 +92,7 @@ class JobRun {
   base::Awaitable<base::Result<void>> start_machine();
   base::Awaitable<base::Result<void>> bring_up();
   base::Awaitable<base::Result<void>> boot_cold();
+  base::Awaitable<base::Result<void>> boot_once();
   base::Result<void> load_machine(const backends::SnapshotFiles& files);
   base::Awaitable<base::Result<void>> resume_machine(std::string template_key, base::Deadline begun);
   base::Awaitable<base::Result<void>> restore_found(backends::Template found);

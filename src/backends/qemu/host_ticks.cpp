@@ -1,5 +1,13 @@
 #include "src/backends/qemu/host_ticks.h"
 
+#include "src/backends/identity.h"
+#include "src/base/os/atomic_file.h"
+#include "src/base/os/io.h"
+#include "src/base/os/temp_dir.h"
+
+#include <algorithm>
+#include <charconv>
+
 namespace cleanroom::backends::qemu {
 
 namespace {
@@ -10,6 +18,9 @@ constexpr std::chrono::milliseconds kMinSpan{5};
 
 // A thread that loses its processor between two readings makes them two moments: the closest of some tries counts.
 constexpr int kTries = 8;
+
+// A kept rate further off than one part in this is another machine's: a VM that was moved.
+constexpr std::uint64_t kTolerance = 200;
 
 std::uint64_t read_counter() {
 #if defined(__x86_64__)
@@ -22,7 +33,7 @@ std::uint64_t read_counter() {
 
 }  // namespace
 
-HostTicks::HostTicks() : begun_(read()) {}
+HostTicks::HostTicks(std::filesystem::path cache_directory) : cache_(std::move(cache_directory)), begun_(read()) {}
 
 HostTicks::Reading HostTicks::read() {
   Reading best;
@@ -39,6 +50,26 @@ HostTicks::Reading HostTicks::read() {
 }
 
 std::uint64_t HostTicks::khz() const {
+  if (!khz_) khz_ = kept_or(measure());
+  return *khz_;
+}
+
+std::uint64_t HostTicks::kept_or(std::uint64_t measured) const {
+  const auto boot = boot_identity();
+  if (cache_.empty() || !boot) return measured;
+  const auto file = cache_ / ("tsc-khz-" + *boot);
+  if (const auto text = base::read_file(file, 32)) {
+    std::uint64_t kept = 0;
+    const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), kept);
+    const bool agrees = std::max(kept, measured) - std::min(kept, measured) <= measured / kTolerance;
+    if (error == std::errc{} && agrees) return kept;
+  }
+  // A cache that cannot be written only costs agreement.
+  if (base::make_private_directories(cache_)) (void)base::write_file_atomically(file, std::to_string(measured));
+  return measured;
+}
+
+std::uint64_t HostTicks::measure() const {
   using Milliseconds = std::chrono::duration<double, std::milli>;
   Milliseconds span{};
   std::uint64_t ticks = 0;

@@ -5,13 +5,18 @@
 #include "src/base/os/clock.h"
 
 #include <cstdint>
+#include <filesystem>
+#include <optional>
 
 namespace cleanroom::backends::qemu {
 
 class HostTicks {
  public:
-  HostTicks();  // the first reading
-  // Ticks per millisecond, from the readings then and now. Waits, busy, until they are kMinSpan apart.
+  // The first reading. The rate is kept in `cache_directory`, which may be empty.
+  explicit HostTicks(std::filesystem::path cache_directory);
+  // Ticks per millisecond: what was found first in this boot of the host, where that is still about true. So all
+  // callers have one value, and a template's key does not change with the error of a measurement. Else from the two
+  // readings, then and now; waits, busy, until they are kMinSpan apart.
   std::uint64_t khz() const;
 
  private:
@@ -21,7 +26,11 @@ class HostTicks {
     std::uint64_t ticks = 0;
   };
   static Reading read();
+  std::uint64_t measure() const;
+  std::uint64_t kept_or(std::uint64_t measured) const;
+  std::filesystem::path cache_;
   Reading begun_;
+  mutable std::optional<std::uint64_t> khz_;
 };
 
 }  // namespace cleanroom::backends::qemu

@@ -36,6 +36,11 @@ constexpr const char* kTcgClock = " tsc_early_khz={} tsc=reliable";
 // processor.
 constexpr const char* kTcgDelays = " lpj={} no_timer_check";
 
+constexpr const char* kFixedAddresses = " norandmaps";
+// All that TCG emulates but ERMS, which tells kernel and libc to copy and clear with `rep movsb`: TCG does that a byte
+// at a time, reading cached files takes twice as long (bench/README.md).
+constexpr const char* kTcgProcessor = "max,erms=off";
+
 // In an option's value a comma is written twice.
 std::string escaped(const std::string& value) {
   std::string text;
@@ -50,6 +55,7 @@ void append_kernel(Arguments& into, const QemuMachine& machine) {
   std::string command_line = kKernelCommandLine;
   if (machine.accelerator == Accelerator::tcg) {
     command_line += fmt::format(kTcgClock, machine.tick_khz);
+    if (!machine.emulated_aslr) command_line += kFixedAddresses;
     if (machine.tick_hz != 0) command_line += fmt::format(kTcgDelays, machine.tick_khz * 1000 / machine.tick_hz);
   }
   if (machine.snapshot) command_line += fmt::format(" {}", channel::kTemplateMark);
@@ -94,7 +100,7 @@ std::vector<std::string> qemu_arguments(const QemuMachine& machine, const ChildF
       "-accel",
       kvm ? "kvm" : "tcg,thread=multi",
       "-cpu",
-      kvm ? "host" : "max",
+      kvm ? "host" : kTcgProcessor,
       "-smp",
       std::to_string(machine.vcpus),
       "-m",

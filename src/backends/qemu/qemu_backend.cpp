@@ -54,16 +54,19 @@ Result<std::unique_ptr<QemuBackend>> QemuBackend::create(asio::any_io_executor e
   auto jail_host = jail::probe_jail_host();
   capabilities.isolation = jail_host.isolation;
   return std::unique_ptr<QemuBackend>(new QemuBackend(std::move(executor), std::move(*binary), options.cache_directory,
-                                                      std::move(capabilities), std::move(jail_host)));
+                                                      std::move(capabilities), std::move(jail_host),
+                                                      options.emulated_aslr));
 }
 
 QemuBackend::QemuBackend(asio::any_io_executor executor, std::filesystem::path binary, std::filesystem::path cache,
-                         Capabilities capabilities, jail::JailHost jail_host)
+                         Capabilities capabilities, jail::JailHost jail_host, bool emulated_aslr)
     : executor_(std::move(executor)),
       binary_(std::move(binary)),
       cache_(std::move(cache)),
+      emulated_aslr_(emulated_aslr),
       capabilities_(std::move(capabilities)),
-      jail_host_(std::move(jail_host)) {}
+      jail_host_(std::move(jail_host)),
+      ticks_(cache_) {}
 
 QemuMachine QemuBackend::machine_of(const LaunchSpec& spec) const {
   QemuMachine machine{.binary = binary_,
@@ -75,7 +78,8 @@ QemuMachine QemuBackend::machine_of(const LaunchSpec& spec) const {
                       .vcpus = spec.vcpus,
                       .memory_mib = spec.memory_mib,
                       .disks_read_only = {},
-                      .tick_khz = ticks_.khz()};
+                      .tick_khz = ticks_.khz(),
+                      .emulated_aslr = emulated_aslr_};
   for (const auto& disk : spec.disks)
     machine.disks_read_only.push_back(disk.read_only);
   return machine;
@@ -151,7 +155,7 @@ Result<std::unique_ptr<Vm>> QemuBackend::restore(LaunchSpec spec, const Snapshot
 Result<std::string> QemuBackend::snapshot_identity(const LaunchSpec& spec) const {
   auto machine = machine_of(spec);
   machine.snapshot = QemuSnapshot{QemuSnapshot::Use::save, "memory"};
-  machine.tick_khz = (machine.tick_khz + kTickStep / 2) / kTickStep * kTickStep;  // rates are about such multiples
+  machine.tick_khz = (machine.tick_khz + kTickStep / 2) / kTickStep * kTickStep;
   std::string text;
   for (const auto& argument : qemu_arguments(machine, {}))
     text += argument + "\n";

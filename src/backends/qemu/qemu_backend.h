@@ -13,7 +13,8 @@ namespace cleanroom::backends::qemu {
 
 struct QemuOptions {
   std::optional<std::filesystem::path> binary;  // default: qemu-system-x86_64 in PATH
-  std::filesystem::path cache_directory;        // keeps the answer of the KVM probe, and QEMU's libraries
+  std::filesystem::path cache_directory;  // keeps the KVM probe's answer, the rate of the host's TSC, QEMU's libraries
+  bool emulated_aslr = false;             // QemuMachine::emulated_aslr
 };
 
 class QemuBackend final : public Backend {
@@ -30,7 +31,7 @@ class QemuBackend final : public Backend {
 
  private:
   QemuBackend(base::asio::any_io_executor executor, std::filesystem::path binary, std::filesystem::path cache,
-              Capabilities capabilities, jail::JailHost jail_host);
+              Capabilities capabilities, jail::JailHost jail_host, bool emulated_aslr);
   QemuMachine machine_of(const LaunchSpec& spec) const;
   // `state`: what a machine that is to be restored reads.
   base::Result<std::unique_ptr<Vm>> start(LaunchSpec spec, const QemuMachine& machine, base::Fd state,
@@ -40,6 +41,7 @@ class QemuBackend final : public Backend {
   base::asio::any_io_executor executor_;
   std::filesystem::path binary_;
   std::filesystem::path cache_;
+  bool emulated_aslr_;
   Capabilities capabilities_;
   jail::JailHost jail_host_;
   HostTicks ticks_;

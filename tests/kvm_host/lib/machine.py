@@ -11,9 +11,10 @@ PORT = "cleanroom.host"
 CONSOLE_TAIL = 1 << 16
 # EPYC: TCG emulates AMD's SVM with nested paging, and no Intel VMX. What of the model TCG lacks, it leaves out with a warning.
 CPU = {"tcg": "EPYC", "kvm": "host"}
-# The mitigations guard against neighbours that this kernel does not have; emulated they cost most. The timer check counts ticks
+# The mitigations guard against neighbours that this kernel does not have; emulated they cost most. With addresses of its own each
+# process has all of its code translated again. The timer check counts ticks
 # within a time that a starved emulator may spend elsewhere: the kernel then takes the timer for broken, and hangs.
-KERNEL = "root=/dev/nvme0n2 rw rootwait console=ttyS0 quiet panic=-1 mitigations=off audit=0 no_timer_check"
+KERNEL = "root=/dev/nvme0n2 rw rootwait console=ttyS0 quiet panic=-1 mitigations=off norandmaps audit=0 no_timer_check"
 # Without the rate it would be measured against emulated timers, which fails on a busy host; then the clock is the HPET, whose every
 # reading leaves the emulation, and the guests inside get no steady clock.
 TSC = " tsc=reliable tsc_early_khz={}"

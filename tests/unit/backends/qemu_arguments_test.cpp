@@ -1,10 +1,13 @@
 #include "src/backends/qemu/qemu_arguments.h"
 
 #include "src/backends/qemu/host_ticks.h"
+#include "src/base/os/temp_dir.h"
 
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <fstream>
 
 using namespace cleanroom::backends;
 using namespace cleanroom::backends::qemu;
@@ -89,11 +92,39 @@ TEST_SUITE("backends/qemu_arguments") {
     CHECK(values_of(qemu_arguments(emulated, {}), "-append").front().find("tsc_early_khz=2600000") !=
           std::string::npos);
     CHECK(values_of(qemu_arguments(machine(Accelerator::kvm), {}), "-append").front().find("tsc") == std::string::npos);
-    const HostTicks ticks;
-    const auto first = ticks.khz();
-    const auto second = HostTicks().khz();
+    const auto first = HostTicks({}).khz();
+    const auto second = HostTicks({}).khz();
     CHECK(first > 100'000);
     CHECK(std::max(first, second) - std::min(first, second) < first / 50);
+  }
+
+  TEST_CASE("in one boot of the host all have one rate, but a rate that this host cannot have is measured again") {
+    const auto directory = std::move(*cleanroom::base::TempDir::create(std::filesystem::temp_directory_path(), "cleanroom-test-"));
+    const auto rate = HostTicks(directory.path()).khz();
+    const auto kept = *std::filesystem::directory_iterator(directory.path());
+    const auto put = [&](const std::string& text) { std::ofstream(kept.path(), std::ios::trunc) << text; };
+    put(std::to_string(rate + 1));
+    CHECK(HostTicks(directory.path()).khz() == rate + 1);
+    for (const auto& bad : {std::to_string(rate * 2), std::to_string(rate / 2), std::string{}, std::string("x1")}) {
+      CAPTURE(bad);
+      put(bad);
+      const auto measured = HostTicks(directory.path()).khz();
+      CHECK(measured > rate / 100 * 99);
+      CHECK(measured < rate / 100 * 101);
+      CHECK(HostTicks(directory.path()).khz() == measured);
+    }
+  }
+
+  TEST_CASE("an emulated guest has one place for all processes' programs, unless the operator wants ASLR; others never") {
+    auto spec = machine(Accelerator::tcg);
+    const auto fixed = [&] {
+      return values_of(qemu_arguments(spec, {}), "-append").front().find("norandmaps") != std::string::npos;
+    };
+    CHECK(fixed());
+    spec.emulated_aslr = true;
+    CHECK_FALSE(fixed());
+    spec = machine(Accelerator::kvm);
+    CHECK_FALSE(fixed());
   }
 
   TEST_CASE("a VM that is to be saved is told so; a restored one gets no kernel, and no other is told") {
@@ -125,7 +156,7 @@ TEST_SUITE("backends/qemu_arguments") {
     CHECK(values_of(kvm, "-cpu") == std::vector<std::string>{"host"});
     const auto tcg = qemu_arguments(machine(Accelerator::tcg), {});
     CHECK(values_of(tcg, "-accel").front().starts_with("tcg"));
-    CHECK(values_of(tcg, "-cpu") == std::vector<std::string>{"max"});
+    CHECK(values_of(tcg, "-cpu") == std::vector<std::string>{"max,erms=off"});
     CHECK(values_of(tcg, "-smp") == std::vector<std::string>{"3"});
     CHECK(values_of(tcg, "-m") == std::vector<std::string>{"768M"});
   }
