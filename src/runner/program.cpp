@@ -1,5 +1,6 @@
 #include "src/runner/program.h"
 
+#include "src/backends/jail/high_number.h"
 #include "src/base/os/library_variables.h"
 #include "src/model/exit_code.h"
 #include "src/runner/buildkite_check.h"
@@ -106,6 +107,7 @@ int run_sweep() {
 }
 
 int run_job(RunRequest request) {
+  backends::jail::reserve_high_numbers();
   // All four are left to the process's end: a thread may be held by a reader of our output, a disk or a name server,
   // and the verdict does not wait for it. What must be undone, run() has undone.
   auto* context = new base::asio::io_context(1);

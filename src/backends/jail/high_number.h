@@ -9,4 +9,8 @@ namespace cleanroom::backends::jail {
 // at exec.
 base::Result<base::Fd> at_high_number(const base::Fd& fd);
 
+// Makes this process's table of descriptors as large as that takes. In a process with threads the kernel waits for an
+// RCU grace period when it grows one, some 10 ms: this is for before there are any. Best effort.
+void reserve_high_numbers();
+
 }  // namespace cleanroom::backends::jail
