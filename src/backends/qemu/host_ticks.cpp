@@ -20,7 +20,8 @@ constexpr std::chrono::milliseconds kMinSpan{5};
 constexpr int kTries = 8;
 
 // A kept rate further off than one part in this is another machine's: a VM that was moved.
-constexpr std::uint64_t kTolerance = 200;
+constexpr std::uint64_t kTolerance = 1000;
+constexpr const char* kFile = "tsc-khz";  // "<boot> <rate>"
 
 std::uint64_t read_counter() {
 #if defined(__x86_64__)
@@ -57,15 +58,17 @@ std::uint64_t HostTicks::khz() const {
 std::uint64_t HostTicks::kept_or(std::uint64_t measured) const {
   const auto boot = boot_identity();
   if (cache_.empty() || !boot) return measured;
-  const auto file = cache_ / ("tsc-khz-" + *boot);
-  if (const auto text = base::read_file(file, 32)) {
+  const auto file = cache_ / kFile;
+  const std::string prefix = *boot + " ";
+  const auto text = base::read_file(file, 128);
+  if (text && text->starts_with(prefix)) {
     std::uint64_t kept = 0;
-    const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), kept);
+    const auto [end, error] = std::from_chars(text->data() + prefix.size(), text->data() + text->size(), kept);
     const bool agrees = std::max(kept, measured) - std::min(kept, measured) <= measured / kTolerance;
     if (error == std::errc{} && agrees) return kept;
   }
   // A cache that cannot be written only costs agreement.
-  if (base::make_private_directories(cache_)) (void)base::write_file_atomically(file, std::to_string(measured));
+  if (base::make_private_directories(cache_)) (void)base::write_file_atomically(file, prefix + std::to_string(measured));
   return measured;
 }
 

@@ -1,6 +1,8 @@
 #include "src/backends/qemu/qemu_arguments.h"
 
+#include "src/backends/identity.h"
 #include "src/backends/qemu/host_ticks.h"
+#include "src/base/os/io.h"
 #include "src/base/os/temp_dir.h"
 
 #include <doctest/doctest.h>
@@ -101,17 +103,21 @@ TEST_SUITE("backends/qemu_arguments") {
   TEST_CASE("in one boot of the host all have one rate, but a rate that this host cannot have is measured again") {
     const auto directory = std::move(*cleanroom::base::TempDir::create(std::filesystem::temp_directory_path(), "cleanroom-test-"));
     const auto rate = HostTicks(directory.path()).khz();
-    const auto kept = *std::filesystem::directory_iterator(directory.path());
-    const auto put = [&](const std::string& text) { std::ofstream(kept.path(), std::ios::trunc) << text; };
-    put(std::to_string(rate + 1));
+    const auto file = directory.path() / "tsc-khz";
+    const auto put = [&](const std::string& text) { std::ofstream(file, std::ios::trunc) << text; };
+    const auto boot = boot_identity().value() + " ";
+    put(boot + std::to_string(rate + 1));
     CHECK(HostTicks(directory.path()).khz() == rate + 1);
-    for (const auto& bad : {std::to_string(rate * 2), std::to_string(rate / 2), std::string{}, std::string("x1")}) {
+    const std::string another_boot = "00000000-0000-0000-0000-000000000000 " + std::to_string(rate + 1);
+    for (const auto& bad : {boot + std::to_string(rate * 2), boot + std::to_string(rate / 2), boot, boot + "x1",
+                            std::string{}, another_boot}) {
       CAPTURE(bad);
       put(bad);
       const auto measured = HostTicks(directory.path()).khz();
       CHECK(measured > rate / 100 * 99);
       CHECK(measured < rate / 100 * 101);
       CHECK(HostTicks(directory.path()).khz() == measured);
+      CHECK(cleanroom::base::read_file(file, 128).value() == boot + std::to_string(measured));
     }
   }
 
