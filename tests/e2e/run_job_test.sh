@@ -23,6 +23,7 @@ grep -c canary .git/config
 ls .git/hooks/post-checkout
 printf '\033[31mred\033[0m \033]0;title\007 \033_bk;t=1\007done\n'
 echo to-stderr >&2
+echo "aslr=$(cat /proc/sys/kernel/randomize_va_space)"
 echo '--- network'
 ls /sys/class/net
 getent hosts evil.test || echo "evil.test: refused"
@@ -49,6 +50,8 @@ expect "No such file or directory" # the hook stayed on the host
 expect $'\033\\[31mred\033\\[0m'
 refuse $'\033\\]|\033_'
 expect '^to-stderr$'
+# Emulated, programs lie where they always lie (docs/backends.md); with KVM where the kernel puts them.
+if grep -q '^cleanroom: backend .* accel tcg' "$work/out"; then expect '^aslr=0$'; else expect '^aslr=2$'; fi
 # EGR-01: no network device but loopback.
 expect '^lo$'
 expect 'evil.test: refused'
@@ -103,3 +106,10 @@ read -r -t 90 line <"$work/stream" || line='(nothing)'
 kill -TERM "$pid"
 wait "$pid" && fail "a cancelled job succeeded"
 nothing_left
+
+# An operator may want address randomisation under emulation too.
+if [ "$backend" = qemu ]; then
+  operator_config 'emulated_aslr: true'
+  in_vm 0 -- cat /proc/sys/kernel/randomize_va_space
+  expect '^2$'
+fi
