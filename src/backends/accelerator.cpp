@@ -26,8 +26,8 @@ std::string key_of(const std::filesystem::path& qemu, const struct stat& device)
   if (::stat(qemu.c_str(), &program) != 0) return {};
   const auto boot = boot_identity();
   if (!boot) return {};
-  return fmt::format("kvm-{}-{:x}-{:x}-{:x}-{}-{}", *boot, program.st_ino, program.st_size,
-                     program.st_mtim.tv_sec, device.st_mode, ::geteuid());
+  return fmt::format("kvm-{}-{:x}-{:x}-{:x}-{}-{}", *boot, program.st_ino, program.st_size, program.st_mtim.tv_sec,
+                     device.st_mode, ::geteuid());
 }
 
 // vCPU set-up is where a broken nested KVM fails. The machine is paused; a QMP `quit` on stdin ends it.

@@ -112,8 +112,9 @@ base::Schema make_qemu_rows() {
   rows.push_back({.path = "backends.qemu.emulated_aslr",
                   .type = SchemaType::boolean,
                   .default_json = "false",
-                  .doc = "Under emulation, whether each process of the guest gets addresses of its own (ASLR). QEMU 7.2 "
-                         "then translates all of its code again: starting one takes three times as long"});
+                  .doc =
+                      "Under emulation, whether each process of the guest gets addresses of its own (ASLR). QEMU 7.2 "
+                      "then translates all of its code again: starting one takes several times as long"});
   return rows;
 }
 

@@ -19,10 +19,9 @@ Chosen firecracker(const base::asio::any_io_executor& executor, const policy::Op
 
 Chosen qemu(const base::asio::any_io_executor& executor, const policy::OperatorConfig& config,
             const std::filesystem::path& probe_cache) {
-  return backends::qemu::QemuBackend::create(executor,
-                                             {.binary = config.qemu.binary_path,
-                                              .cache_directory = probe_cache,
-                                              .emulated_aslr = config.qemu.emulated_aslr});
+  return backends::qemu::QemuBackend::create(
+      executor,
+      {.binary = config.qemu.binary_path, .cache_directory = probe_cache, .emulated_aslr = config.qemu.emulated_aslr});
 }
 
 }  // namespace

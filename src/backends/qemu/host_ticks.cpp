@@ -68,7 +68,8 @@ std::uint64_t HostTicks::kept_or(std::uint64_t measured) const {
     if (error == std::errc{} && agrees) return kept;
   }
   // A cache that cannot be written only costs agreement.
-  if (base::make_private_directories(cache_)) (void)base::write_file_atomically(file, prefix + std::to_string(measured));
+  if (base::make_private_directories(cache_))
+    (void)base::write_file_atomically(file, prefix + std::to_string(measured));
   return measured;
 }
 

@@ -38,7 +38,7 @@ constexpr const char* kTcgDelays = " lpj={} no_timer_check";
 
 constexpr const char* kFixedAddresses = " norandmaps";
 // All that TCG emulates but ERMS, which tells kernel and libc to copy and clear with `rep movsb`: TCG does that a byte
-// at a time, reading cached files takes twice as long (bench/README.md).
+// at a time (bench/emulation).
 constexpr const char* kTcgProcessor = "max,erms=off";
 
 // In an option's value a comma is written twice.

@@ -43,8 +43,7 @@ struct QemuMachine {
   std::vector<bool> disks_read_only;   // slot 0 first
   std::uint64_t tick_khz = 1'000'000;  // of the guest's TSC under TCG (host_ticks.h)
   // Under TCG: whether the guest's kernel gives each program addresses of its own. QEMU 7.2 translates code for the
-  // address it runs at: each process then has all of its code translated again, and starting one takes three times as
-  // long (bench/README.md).
+  // address it runs at: each process then has all of its code translated again (bench/emulation).
   bool emulated_aslr = false;
   std::optional<QemuSnapshot> snapshot;
 };

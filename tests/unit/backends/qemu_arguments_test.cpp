@@ -101,7 +101,8 @@ TEST_SUITE("backends/qemu_arguments") {
   }
 
   TEST_CASE("in one boot of the host all have one rate, but a rate that this host cannot have is measured again") {
-    const auto directory = std::move(*cleanroom::base::TempDir::create(std::filesystem::temp_directory_path(), "cleanroom-test-"));
+    const auto directory =
+        std::move(*cleanroom::base::TempDir::create(std::filesystem::temp_directory_path(), "cleanroom-test-"));
     const auto rate = HostTicks(directory.path()).khz();
     const auto file = directory.path() / "tsc-khz";
     const auto put = [&](const std::string& text) { std::ofstream(file, std::ios::trunc) << text; };
@@ -121,7 +122,8 @@ TEST_SUITE("backends/qemu_arguments") {
     }
   }
 
-  TEST_CASE("an emulated guest has one place for all processes' programs, unless the operator wants ASLR; others never") {
+  TEST_CASE(
+      "an emulated guest has one place for all processes' programs, unless the operator wants ASLR; others never") {
     auto spec = machine(Accelerator::tcg);
     const auto fixed = [&] {
       return values_of(qemu_arguments(spec, {}), "-append").front().find("norandmaps") != std::string::npos;
