@@ -113,13 +113,24 @@ Awaitable<Result<void>> JobRun::bring_up() {
     co_return co_await boot_cold();
   }
   if (found.error().code != Code::not_found) note_no_template("cannot use a template", found.error());
-  auto build = templates_->begin(key);
-  if (!build) note_no_template("cannot make a template", build.error());
-  if (!build || !*build) co_return co_await boot_cold();
-  auto made = co_await make_template(std::move(**build));
-  if (made || made.error().code == Code::cancelled) co_return made;
-  note_no_template("cannot make a template", made.error());
+  CR_CO_ASSIGN(const bool up, co_await start_from_new_template(key));
+  if (up) co_return Result<void>{};
   co_return co_await boot_cold();
+}
+
+// False: there is no template, and no VM. One that fell over while it booted is tried once more, as in boot_cold().
+Awaitable<Result<bool>> JobRun::start_from_new_template(std::string key) {
+  for (bool again = true;; again = false) {
+    auto build = templates_->begin(key);
+    if (!build) note_no_template("cannot make a template", build.error());
+    if (!build || !*build) co_return false;
+    auto made = co_await make_template(std::move(**build));
+    if (made) co_return true;
+    if (made.error().code == Code::cancelled) co_return base::fail(std::move(made).error());
+    again = again && made.error().reason == "launch_failed";
+    note_no_template("cannot make a template", made.error(), again ? "trying once more" : "starting without");
+    if (!again) co_return false;
+  }
 }
 
 Awaitable<Result<void>> JobRun::uncancelled(Awaitable<Result<void>> step) {
@@ -249,8 +260,8 @@ Awaitable<void> JobRun::end_publication() {
   publication_.reset();
 }
 
-void JobRun::note_no_template(std::string_view what, const base::Error& error) {
-  log_.line(fmt::format("{}: {}; starting without", what, error.describe()));
+void JobRun::note_no_template(std::string_view what, const base::Error& error, std::string_view next) {
+  log_.line(fmt::format("{}: {}; {}", what, error.describe(), next));
 }
 
 }  // namespace cleanroom::runner

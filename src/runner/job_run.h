@@ -91,6 +91,7 @@ class JobRun {
   base::Result<backends::LaunchSpec> launch_spec() const;
   base::Awaitable<base::Result<void>> start_machine();
   base::Awaitable<base::Result<void>> bring_up();
+  base::Awaitable<base::Result<bool>> start_from_new_template(std::string key);
   base::Awaitable<base::Result<void>> boot_cold();
   base::Awaitable<base::Result<void>> boot_once();
   base::Result<void> load_machine(const backends::SnapshotFiles& files);
@@ -101,7 +102,7 @@ class JobRun {
   base::Awaitable<base::Result<void>> uncancelled(base::Awaitable<base::Result<void>> step);
   void publish_template(backends::TemplateBuild build);
   base::Awaitable<void> end_publication();
-  void note_no_template(std::string_view what, const base::Error& error);
+  void note_no_template(std::string_view what, const base::Error& error, std::string_view next = "starting without");
   channel::StartRecord start_record() const;
   base::Awaitable<base::Result<void>> await_agent();
   base::Error with_console(base::Error error) const;

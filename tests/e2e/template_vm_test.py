@@ -288,7 +288,7 @@ class Clones(Case):
 
 class Killed(Case):
     def test_flt_01_a_runner_killed_at_any_moment_leaves_no_vm_and_no_half_template(self):
-        self.succeeds("/bin/true")
+        self.starts(self.succeeds("/bin/true"), "template", made=True)
         whole = self.host.made()[0].name
         for kill in range(KILLS):
             if kill % 2 == 0:

@@ -30,11 +30,12 @@ void append_disk(Arguments& into, std::size_t slot, int fd, bool read_only) {
 // hang for want of any clock.
 constexpr const char* kKernelCommandLine =
     "console=ttyS0 quiet loglevel=2 reboot=t panic=-1 8250.nr_uarts=1 random.trust_cpu=on";
-constexpr const char* kTcgClock = " tsc_early_khz={} tsc=reliable";
-// What follows from that rate, where the kernel's own tick is known, and what it is to know of QEMU's timers: without
-// it each further vCPU measures for half a second and the timer is tried out, which says nothing on an emulated
-// processor.
-constexpr const char* kTcgDelays = " lpj={} no_timer_check";
+// Nor does it try whether the timer ticks: on a busy host it may not for the while that the kernel looks, which then
+// panics or hangs.
+constexpr const char* kTcgClock = " tsc_early_khz={} tsc=reliable no_timer_check";
+// What follows from that rate, where the kernel's own tick is known: without it each further vCPU measures for half a
+// second.
+constexpr const char* kTcgDelays = " lpj={}";
 
 constexpr const char* kFixedAddresses = " norandmaps";
 // All that TCG emulates but ERMS, which tells kernel and libc to copy and clear with `rep movsb`: TCG does that a byte
