@@ -1,7 +1,11 @@
 """A microvm started by hand, without Cleanroom: what its figures are compared with."""
 import os
+import pathlib
 import shutil
 import subprocess
+
+DATA = os.path.join(os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share"), "cleanroom")
+TCG_CLOCK = " tsc_early_khz=1000000 tsc=reliable"  # a kernel that measures its clock against emulated timers may hang
 
 
 def newc(members):
@@ -12,6 +16,12 @@ def newc(members):
         entry = b"070701" + b"".join(b"%08x" % field for field in fields) + name.encode() + b"\0"
         archive += entry + b"\0" * (-len(entry) % 4) + content + b"\0" * (-len(content) % 4)
     return archive
+
+
+def prepared_kernels():
+    """The folders of all kernels that are here."""
+    folder = os.path.join(DATA, "kernels")
+    return sorted(entry.path for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False) and entry.name[0] != ".")
 
 
 def is_ours(kernel):
@@ -36,19 +46,13 @@ def static_program(work, source):
 def initramfs(work, init, files=()):
     """An archive with /dev/console, /init and `files`, (path without its first slash, bytes), executable."""
     members = [("dev", 0o40755, b"", (0, 0)), ("dev/console", 0o20600, b"", (5, 1)), ("init", 0o100755, init, (0, 0))]
-    folders = {os.path.dirname(path) for path, _ in files}
-    folders |= {parent for folder in folders for parent in parents(folder)}
+    folders = {str(folder) for path, _ in files for folder in pathlib.PurePosixPath(path).parents} - {"."}
     members += [(folder, 0o40755, b"", (0, 0)) for folder in sorted(folders)]
     members += [(path, 0o100755, content, (0, 0)) for path, content in files]
     path = os.path.join(work, "initramfs")
     with open(path, "wb") as file:
         file.write(newc(members))
     return path
-
-
-def parents(folder):
-    pieces = folder.split("/")
-    return ["/".join(pieces[:end]) for end in range(1, len(pieces))]
 
 
 def qemu(kernel, archive, machine, append):
