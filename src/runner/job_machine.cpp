@@ -61,6 +61,14 @@ Awaitable<Result<void>> meet_agent(backends::Vm& vm, std::optional<channel::Stre
   co_return co_await await_ready(*control, deadline);
 }
 
+// What the kernel said when it panicked, one line; empty: it did not.
+std::string panic_line(const backends::Vm& vm) {
+  const auto console = vm.console_tail(kPanicTail);
+  const auto begin = console.find(kKernelPanic);
+  if (begin == std::string::npos) return {};
+  return console.substr(begin, console.find_first_of("\r\n", begin) - begin);
+}
+
 }  // namespace
 
 Result<backends::LaunchSpec> JobRun::launch_spec() const {
@@ -118,7 +126,17 @@ Awaitable<Result<void>> JobRun::bring_up() {
   co_return co_await boot_cold();
 }
 
-// False: there is no template, and no VM. One that fell over while it booted is tried once more, as in boot_cold().
+// A guest kernel that panics before any job has a part in it says nothing about the job: its VM is started once more.
+// meet_first_agent() notes such a panic; boot_cold() and start_from_new_template() go by it.
+Awaitable<Result<void>> JobRun::meet_first_agent(backends::Vm& vm, std::optional<channel::StreamSocket>& control,
+                                                 base::Deadline deadline) {
+  machine_->panic.clear();
+  auto met = co_await meet_agent(vm, control, deadline);
+  if (!met) machine_->panic = panic_line(vm);
+  co_return met;
+}
+
+// False: there is no template, and no VM.
 Awaitable<Result<bool>> JobRun::start_from_new_template(std::string key) {
   for (bool again = true;; again = false) {
     auto build = templates_->begin(key);
@@ -127,7 +145,7 @@ Awaitable<Result<bool>> JobRun::start_from_new_template(std::string key) {
     auto made = co_await make_template(std::move(**build));
     if (made) co_return true;
     if (made.error().code == Code::cancelled) co_return base::fail(std::move(made).error());
-    again = again && made.error().reason == "launch_failed";
+    again = again && !machine_->panic.empty();
     note_no_template("cannot make a template", made.error(), again ? "trying once more" : "starting without");
     if (!again) co_return false;
   }
@@ -139,15 +157,10 @@ Awaitable<Result<void>> JobRun::uncancelled(Awaitable<Result<void>> step) {
   co_return std::move(std::get<0>(first));
 }
 
-// A guest kernel that falls over before any job has a part in it says nothing about the job: that is tried once more.
 Awaitable<Result<void>> JobRun::boot_cold() {
   auto booted = co_await boot_once();
-  if (booted || booted.error().code == Code::cancelled || !machine_->vm) co_return booted;
-  const auto console = machine_->vm->console_tail(kPanicTail);
-  const auto panic = console.find(kKernelPanic);
-  if (panic == std::string::npos) co_return booted;
-  log_.line("the guest's kernel failed before the job began, starting it once more: " +
-            console.substr(panic, console.find_first_of("\r\n", panic) - panic));
+  if (booted || booted.error().code == Code::cancelled || machine_->panic.empty()) co_return booted;
+  log_.line("the guest's kernel failed before the job began, starting it once more: " + machine_->panic);
   co_return co_await boot_once();
 }
 
@@ -156,10 +169,11 @@ Awaitable<Result<void>> JobRun::boot_once() {
   record_.template_key.clear();
   machine_->control.reset();
   machine_->vm.reset();
+  machine_->panic.clear();
   CR_CO_TRY(make_scratch(disks_->scratch, admission_->disk_mib));
   CR_CO_ASSIGN(auto spec, launch_spec());
   CR_CO_ASSIGN(machine_->vm, backend_->launch(std::move(spec)));
-  auto ready = meet_agent(*machine_->vm, machine_->control, base::deadline_in(admission_->launch_timeout));
+  auto ready = meet_first_agent(*machine_->vm, machine_->control, base::deadline_in(admission_->launch_timeout));
   auto booted = co_await uncancelled(std::move(ready));
   if (!booted) co_return base::fail(with_console(std::move(booted).error()));
   record_.timer.record_since("boot", begun);
@@ -209,7 +223,7 @@ Awaitable<Result<void>> JobRun::save_machine(const backends::TemplateBuild& buil
   const auto deadline = base::deadline_in(admission_->launch_timeout);
   CR_CO_ASSIGN(const auto vm, backend_->launch(std::move(spec)));
   std::optional<channel::StreamSocket> control;
-  auto ready = co_await meet_agent(*vm, control, deadline);
+  auto ready = co_await meet_first_agent(*vm, control, deadline);
   if (!ready) {
     co_return base::fail(std::move(ready).error().with_context("its console ends with: " + vm->console_tail(256)));
   }

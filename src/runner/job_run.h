@@ -64,6 +64,7 @@ class JobRun {
     std::unique_ptr<JobGateway> gateway;  // null: the policy gives it nothing to serve
     std::unique_ptr<backends::Vm> vm;
     std::optional<channel::StreamSocket> control;  // until there is a session
+    std::string panic;                             // the last line of a kernel that did not reach its agent
     std::unique_ptr<egress::EgressServer> egress;
     std::unique_ptr<GuestSession> session;
   };
@@ -92,6 +93,8 @@ class JobRun {
   base::Awaitable<base::Result<void>> start_machine();
   base::Awaitable<base::Result<void>> bring_up();
   base::Awaitable<base::Result<bool>> start_from_new_template(std::string key);
+  base::Awaitable<base::Result<void>> meet_first_agent(backends::Vm& vm, std::optional<channel::StreamSocket>& control,
+                                                       base::Deadline deadline);
   base::Awaitable<base::Result<void>> boot_cold();
   base::Awaitable<base::Result<void>> boot_once();
   base::Result<void> load_machine(const backends::SnapshotFiles& files);
