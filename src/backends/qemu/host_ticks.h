@@ -16,7 +16,7 @@ class HostTicks {
   explicit HostTicks(std::filesystem::path cache_directory);
   // Ticks per millisecond: what was found first in this boot of the host, where that is still about true. So all
   // callers have one value, and a template's key does not change with the error of a measurement. Else from the two
-  // readings, then and now; waits, busy, until they are kMinSpan apart.
+  // readings, then and now; waits, busy, until they are kMinSpan apart, or kCheckSpan for a look at what is kept.
   std::uint64_t khz() const;
 
  private:
@@ -26,8 +26,8 @@ class HostTicks {
     std::uint64_t ticks = 0;
   };
   static Reading read();
-  std::uint64_t measure() const;
-  std::uint64_t kept_or(std::uint64_t measured) const;
+  std::uint64_t measure(std::chrono::milliseconds min_span) const;
+  std::uint64_t find_khz() const;
   std::filesystem::path cache_;
   Reading begun_;
   mutable std::optional<std::uint64_t> khz_;
