@@ -36,22 +36,20 @@ constexpr const char* kUnknown = "clone3 close_range openat2";
 
 constexpr std::uint64_t kIoctlGroup = 0xff00;
 constexpr std::uint64_t kKvmGroup = 0xae00;  // KVMIO
-constexpr std::uint64_t kWord = 0xffffffff;
 // With which a vCPU is fetched from its guest: the first real-time signal, which each C library counts for itself.
 constexpr int kGlibcFirst = 34;
 constexpr int kMuslFirst = 35;
 
 std::vector<jail::ConditionalCall> sometimes_allowed() {
-  std::vector<jail::ConditionalCall> calls = {jail::clone_of_threads(),
-                                              {.name = "socket", .argument = 0, .mask = kWord, .value = AF_UNIX}};
-  for (const std::uint64_t operation : {PR_SET_NAME, PR_SET_NO_NEW_PRIVS})
-    calls.push_back({.name = "prctl", .argument = 0, .mask = kWord, .value = operation});
-  for (const std::uint64_t request : {TCGETS, TCSETS, TIOCGWINSZ, FIONBIO, FIONREAD, FIOCLEX})
-    calls.push_back({.name = "ioctl", .argument = 1, .mask = kWord, .value = request});
+  std::vector<jail::ConditionalCall> calls = {jail::clone_of_threads(), jail::call_with("socket", 0, AF_UNIX)};
+  for (const int operation : {PR_SET_NAME, PR_SET_NO_NEW_PRIVS})
+    calls.push_back(jail::call_with("prctl", 0, operation));
+  for (const int request : {TCGETS, TCSETS, TIOCGWINSZ, FIONBIO, FIONREAD, FIOCLEX})
+    calls.push_back(jail::call_with("ioctl", 1, request));
   calls.push_back({.name = "ioctl", .argument = 1, .mask = kIoctlGroup, .value = kKvmGroup});
-  for (const std::uint64_t number : {SIGABRT, kGlibcFirst, kMuslFirst}) {
-    calls.push_back({.name = "tkill", .argument = 1, .mask = kWord, .value = number});
-    calls.push_back({.name = "tgkill", .argument = 2, .mask = kWord, .value = number});
+  for (const int number : {SIGABRT, kGlibcFirst, kMuslFirst}) {
+    calls.push_back(jail::call_with("tkill", 1, number));
+    calls.push_back(jail::call_with("tgkill", 2, number));
   }
   return calls;
 }

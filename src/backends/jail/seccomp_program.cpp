@@ -23,6 +23,8 @@ using base::Result;
 
 namespace {
 
+constexpr std::uint64_t kWord = 0xffffffff;
+
 constexpr std::size_t kMaxProgramBytes = BPF_MAXINSNS * sizeof(sock_filter);
 
 struct ReleaseFilter {
@@ -75,6 +77,10 @@ ConditionalCall clone_of_threads() {
   return {.name = "clone", .argument = 0, .mask = CLONE_THREAD | kNamespaces, .value = CLONE_THREAD};
 }
 
+ConditionalCall call_with(const char* name, unsigned argument, int value) {
+  return {.name = name, .argument = argument, .mask = kWord, .value = static_cast<std::uint32_t>(value)};
+}
+
 Result<SeccompProgram> SeccompProgram::compile(const SeccompProfile& profile) {
   const Filter filter(::seccomp_init(SCMP_ACT_KILL_PROCESS));
   if (!filter) return base::fail(Code::internal, "cannot make a system call filter: libseccomp has no memory");
@@ -91,7 +97,6 @@ Result<SeccompProgram> SeccompProgram::compile(const SeccompProfile& profile) {
     CR_TRY(add(filter, SCMP_ACT_ERRNO(EPERM), name));
   for (const auto& name : profile.unknown)
     CR_TRY(add(filter, SCMP_ACT_ERRNO(ENOSYS), name));
-  constexpr std::uint64_t kWord = 0xffffffff;
   CR_TRY(add(filter, SCMP_ACT_ALLOW, "execveat",
              {masked(0, kWord, base::ChildSetup::kProgramFd), masked(4, kWord, AT_EMPTY_PATH)}));
   CR_ASSIGN(auto code, code_of(filter));

@@ -25,6 +25,9 @@ std::vector<std::string> call_names(const std::string& words);
 // clone() that makes a thread, and no namespace.
 ConditionalCall clone_of_threads();
 
+// With one value of an argument that the call takes 32 bits of, where a filter sees 64.
+ConditionalCall call_with(const char* name, unsigned argument, int value);
+
 struct SeccompProfile {
   std::vector<std::string> allowed;
   std::vector<ConditionalCall> conditional;

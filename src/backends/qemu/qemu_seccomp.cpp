@@ -37,16 +37,13 @@ constexpr const char* kUnknown = "clone3 close_range openat2";
 
 constexpr std::uint64_t kIoctlGroup = 0xff00;
 constexpr std::uint64_t kKvmGroup = 0xae00;  // KVMIO
-// A filter sees 64 bits of an argument, of which these calls have 32.
-constexpr std::uint64_t kWord = 0xffffffff;
 
 std::vector<jail::ConditionalCall> sometimes_allowed(Accelerator accelerator) {
   std::vector<jail::ConditionalCall> calls = {jail::clone_of_threads()};
-  for (const std::uint64_t operation :
-       {PR_SET_NAME, PR_SET_TIMERSLACK, PR_SET_NO_NEW_PRIVS, PR_MCE_KILL, PR_GET_SECCOMP})
-    calls.push_back({.name = "prctl", .argument = 0, .mask = kWord, .value = operation});
-  for (const std::uint64_t request : {TCGETS, FIONBIO, FIONREAD})
-    calls.push_back({.name = "ioctl", .argument = 1, .mask = kWord, .value = request});
+  for (const int operation : {PR_SET_NAME, PR_SET_TIMERSLACK, PR_SET_NO_NEW_PRIVS, PR_MCE_KILL, PR_GET_SECCOMP})
+    calls.push_back(jail::call_with("prctl", 0, operation));
+  for (const int request : {TCGETS, FIONBIO, FIONREAD})
+    calls.push_back(jail::call_with("ioctl", 1, request));
   if (accelerator == Accelerator::kvm)
     calls.push_back({.name = "ioctl", .argument = 1, .mask = kIoctlGroup, .value = kKvmGroup});
   return calls;
@@ -71,7 +68,7 @@ jail::SeccompProfile with_memory_as_input(jail::SeccompProfile profile) {
   };
   profile.conditional.push_back(open_with(O_ACCMODE, O_RDONLY));
   profile.conditional.push_back(open_with(O_ACCMODE | O_CLOEXEC, O_RDWR | O_CLOEXEC));
-  profile.answered_with_zero.push_back(open_with(kWord, O_RDWR));
+  profile.answered_with_zero.push_back(jail::call_with("openat", 2, O_RDWR));
   return profile;
 }
 
