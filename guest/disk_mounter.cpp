@@ -9,7 +9,7 @@ namespace cleanroom::guest {
 namespace {
 
 constexpr std::size_t kMaxOrders = 64 * 1024;
-constexpr std::size_t kMaxReport = 4 * 1024;
+constexpr std::size_t kMaxMountReport = 4 * 1024;
 // Of one mount: slot, read-only, path, 0.
 constexpr std::size_t kFixedFields = 2;
 
@@ -22,7 +22,7 @@ base::Result<void> follow_orders(const JobRoot& root, const base::Fd& orders) {
 [[noreturn]] void run_mounter(const JobRoot& root, const base::Fd& orders, base::Fd report) {
   ::prctl(PR_SET_NAME, "cleanroom-mount");
   const auto done = follow_orders(root, orders);
-  if (!done && !base::write_all(report, done.error().describe().substr(0, kMaxReport))) ::_exit(2);
+  if (!done && !base::write_all(report, done.error().describe().substr(0, kMaxMountReport))) ::_exit(2);
   report.reset();  // the agent goes on; the kernel takes its time over the end of a process too
   ::_exit(done ? 0 : 1);
 }
@@ -75,7 +75,7 @@ base::Result<void> DiskMounter::begin(const std::vector<channel::DiskMount>& mou
 void DiskMounter::watch(Loop& loop, std::function<void(base::Result<void>)> on_end) {
   loop.watch(report_.get(), EPOLLIN, [this, &loop, on_end = std::move(on_end)](std::uint32_t) {
     // All of it is there: it is written at once, and its end is closed then.
-    const auto text = base::read_all(report_, "the report of mounts", kMaxReport);
+    const auto text = base::read_all(report_, "the report of mounts", kMaxMountReport);
     loop.forget(report_.get());
     report_.reset();
     if (!text || !text->empty())

@@ -1,5 +1,6 @@
 #include "guest/dns_message.h"
 
+#include "src/base/os/ascii.h"
 #include "src/channel/wire.h"
 
 namespace cleanroom::guest {
@@ -38,8 +39,7 @@ std::optional<std::string> read_name(std::span<const std::byte> message, std::si
     if (size > kMaxLabel || size > message.size() - offset || offset + size - start > kMaxName) return std::nullopt;
     if (!name.empty()) name += '.';
     for (std::size_t i = 0; i < size; ++i) {
-      char c = static_cast<char>(std::to_integer<unsigned char>(message[offset + i]));
-      if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+      const char c = base::ascii_lower(static_cast<char>(std::to_integer<unsigned char>(message[offset + i])));
       is_host_name = is_host_name && is_host_character(c);
       name += c;
     }

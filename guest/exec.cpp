@@ -15,8 +15,8 @@
 namespace cleanroom::guest {
 namespace {
 
-constexpr std::size_t kReadSize = 64 * 1024;
-constexpr std::size_t kMaxReport = 8 * 1024;
+constexpr std::size_t kOutputReadSize = 64 * 1024;
+constexpr std::size_t kMaxExecReport = 8 * 1024;
 constexpr std::byte kTerminalEnd{4};  // ^D
 
 bool is_valid_id(std::string_view id) {
@@ -220,7 +220,7 @@ void Exec::wait_for_outputs() {
 
 void Exec::read_output(Output& output) {
   if (!output.fd || !writer_.empty()) return;
-  static std::byte buffer[kReadSize];
+  static std::byte buffer[kOutputReadSize];
   const ssize_t n = ::read(output.fd.get(), buffer, sizeof buffer);
   if (n < 0 && (errno == EINTR || (errno == EAGAIN && !child_ended_))) return;
   if (n <= 0) {  // a terminal says EIO; after the end of all processes, nothing to read is the end too
@@ -243,7 +243,7 @@ void Exec::close_control() {
 }
 
 void Exec::on_report() {
-  std::array<std::byte, kMaxReport> buffer;
+  std::array<std::byte, kMaxExecReport> buffer;
   const ssize_t n = ::recv(process_->control().get(), buffer.data(), buffer.size(), MSG_DONTWAIT);
   if (n > 0) {
     last_frame_.assign(buffer.begin(), buffer.begin() + n);

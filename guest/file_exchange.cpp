@@ -15,7 +15,7 @@
 namespace cleanroom::guest {
 namespace {
 
-constexpr std::size_t kReadSize = 64 * 1024;
+constexpr std::size_t kFileReadSize = 64 * 1024;
 
 int http_status_of(base::Code code) {
   switch (code) {
@@ -110,7 +110,7 @@ void FileExchange::on_end() {
 
 void FileExchange::read_output() {
   if (!output_ || !writer_.empty()) return;
-  static std::byte buffer[kReadSize];
+  static std::byte buffer[kFileReadSize];
   const ssize_t n = ::read(output_.get(), buffer, sizeof buffer);
   if (n < 0 && (errno == EINTR || (errno == EAGAIN && !child_ended_))) return;
   if (n <= 0) {

@@ -7,7 +7,7 @@
 namespace cleanroom::guest {
 namespace {
 
-constexpr std::size_t kReadSize = 64 * 1024;
+constexpr std::size_t kLinkReadSize = 64 * 1024;
 constexpr int kReadsPerTurn = 64;  // a virtio-serial port gives one page a read
 constexpr std::size_t kOutSize = 128 * 1024;
 
@@ -30,7 +30,7 @@ void H2Link::on_events(std::uint32_t events) {
 }
 
 void H2Link::read() {
-  static std::byte buffer[kReadSize];
+  static std::byte buffer[kLinkReadSize];
   for (int i = 0; i < kReadsPerTurn && !lost_; ++i) {
     const ssize_t n = ::read(fd_.get(), buffer, sizeof buffer);
     if (n < 0 && errno == EINTR) continue;

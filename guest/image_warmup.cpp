@@ -17,7 +17,7 @@ namespace {
 
 constexpr std::size_t kMaxProgramHeaders = 64;
 constexpr std::size_t kMaxDynamicEntries = 512;
-constexpr std::size_t kMaxName = 256;
+constexpr std::size_t kMaxProgramName = 256;
 constexpr std::size_t kMaxFiles = 32;
 constexpr std::size_t kMaxFileBytes = 4 << 20;
 
@@ -36,7 +36,7 @@ std::optional<T> read_at(std::span<const std::byte> file, std::uint64_t offset) 
 
 std::optional<std::string> text_at(std::span<const std::byte> file, std::uint64_t offset) {
   if (offset >= file.size()) return std::nullopt;
-  const auto rest = base::as_text(file.subspan(offset)).substr(0, kMaxName);
+  const auto rest = base::as_text(file.subspan(offset)).substr(0, kMaxProgramName);
   const auto end = rest.find('\0');
   if (end == std::string_view::npos || end == 0) return std::nullopt;
   return std::string(rest.substr(0, end));

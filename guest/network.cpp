@@ -16,7 +16,7 @@ namespace {
 
 constexpr std::uint16_t kListenerPort = 1;  // on 198.18.0.1; connections are steered to it, nobody dials it
 constexpr int kAcceptsPerTurn = 32;
-constexpr std::size_t kReadSize = 32 * 1024;
+constexpr std::size_t kConnectionReadSize = 32 * 1024;
 // The job may open kMaxConnections: what they can pile up in our memory is bounded by this.
 constexpr channel::H2Limits kNetworkLimits{.send_buffer = 64 * 1024};
 
@@ -195,7 +195,7 @@ void Network::on_local(Connection& connection, std::uint32_t events) {
 }
 
 void Network::read_local(Connection& connection) {
-  static std::byte buffer[kReadSize];
+  static std::byte buffer[kConnectionReadSize];
   const ssize_t n = ::recv(connection.fd.get(), buffer, sizeof buffer, 0);
   if (n < 0 && (errno == EAGAIN || errno == EINTR)) return;
   if (n <= 0) {

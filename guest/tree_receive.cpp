@@ -12,7 +12,7 @@
 namespace cleanroom::guest {
 namespace {
 
-constexpr std::size_t kReadSize = 64 * 1024;
+constexpr std::size_t kTreeReadSize = 64 * 1024;
 
 // No part may be "..", and the path must be relative.
 bool is_safe(std::string_view path) {
@@ -117,7 +117,7 @@ base::Result<void> receive_tree(const base::Fd& root, const std::string& directo
   CR_TRY(make_directories_in_root(root, directory));
   TreeReceiver receiver(root, directory);
   TarReader reader(receiver);
-  std::vector<std::byte> buffer(kReadSize);
+  std::vector<std::byte> buffer(kTreeReadSize);
   for (;;) {
     CR_ASSIGN(const auto n, base::read_some(from, buffer));
     if (n == 0) break;

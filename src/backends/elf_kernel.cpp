@@ -23,7 +23,7 @@ using base::Result;
 
 namespace {
 
-constexpr std::size_t kMaxImage = 256 << 20;
+constexpr std::size_t kMaxKernelImage = 256 << 20;
 constexpr std::uint64_t kMaxKernel = 1ULL << 30;  // decompressed
 constexpr std::string_view kElfMark("\177ELF", 4);
 
@@ -44,7 +44,7 @@ T number_at(std::string_view bytes, std::size_t offset) {
   return value;
 }
 
-base::Error unusable(const std::filesystem::path& image, std::string_view cause) {
+base::Error unusable_kernel(const std::filesystem::path& image, std::string_view cause) {
   return base::Error(Code::failed_precondition, "kernel_unavailable",
                      fmt::format("cannot take a vmlinux out of '{}': {}", image.native(), cause))
       .with_hint("put the kernel's uncompressed image beside it, as vmlinux");
@@ -53,12 +53,12 @@ base::Error unusable(const std::filesystem::path& image, std::string_view cause)
 Result<std::string_view> payload_of(std::string_view bytes, const std::filesystem::path& image) {
   if (bytes.size() < kHeaderEnd || bytes.substr(kHeaderMark, 4) != "HdrS" ||
       number_at<std::uint16_t>(bytes, kProtocol) < 0x208)
-    return base::fail(unusable(image, "it is neither ELF nor a bzImage"));
+    return base::fail(unusable_kernel(image, "it is neither ELF nor a bzImage"));
   const std::size_t sectors = std::max<std::size_t>(number_at<std::uint8_t>(bytes, kSetupSectors), 1);
   const std::uint64_t start = (sectors + 1) * kSector + number_at<std::uint32_t>(bytes, kPayloadOffset);
   const std::uint64_t length = number_at<std::uint32_t>(bytes, kPayloadLength);
   if (length <= kSizeField || start > bytes.size() || length > bytes.size() - start)
-    return base::fail(unusable(image, "its payload lies outside of it"));
+    return base::fail(unusable_kernel(image, "its payload lies outside of it"));
   return bytes.substr(start, length - kSizeField);
 }
 
@@ -68,7 +68,7 @@ Result<void> decompress(std::string_view payload, const base::Fd& into, const st
   const Reader reader(archive_read_new(), archive_read_free);
   const auto broken = [&] {
     const char* text = archive_error_string(reader.get());
-    return base::fail(unusable(image, text != nullptr ? text : "its payload cannot be decompressed"));
+    return base::fail(unusable_kernel(image, text != nullptr ? text : "its payload cannot be decompressed"));
   };
   // One by one: "all" has some that start programs.
   for (auto* support :
@@ -88,9 +88,9 @@ Result<void> decompress(std::string_view payload, const base::Fd& into, const st
     if (n == 0) return {};
     const auto piece = std::span(buffer).first(static_cast<std::size_t>(n));
     if (total == 0 && !base::as_text(piece).starts_with(kElfMark))
-      return base::fail(unusable(image, "its payload is no ELF file"));
+      return base::fail(unusable_kernel(image, "its payload is no ELF file"));
     total += piece.size();
-    if (total > kMaxKernel) return base::fail(unusable(image, "its payload is too large"));
+    if (total > kMaxKernel) return base::fail(unusable_kernel(image, "its payload is too large"));
     CR_TRY(base::write_all(into, piece));
   }
 }
@@ -116,7 +116,7 @@ Result<std::filesystem::path> ensure_elf_kernel(const std::filesystem::path& ima
   key.update(base::as_bytes(identity));
   const auto target = cache_directory / (key.finish_hex() + ".vmlinux");
   if (::access(target.c_str(), R_OK) == 0) return target;
-  CR_ASSIGN(const auto bytes, base::read_file(image, kMaxImage));
+  CR_ASSIGN(const auto bytes, base::read_file(image, kMaxKernelImage));
   CR_ASSIGN(const auto payload, payload_of(bytes, image));
   CR_TRY(base::make_private_directories(cache_directory));
   CR_ASSIGN(auto file, base::AtomicFile::create(target, 0444));

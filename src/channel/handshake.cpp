@@ -12,7 +12,6 @@ constexpr std::string_view kReadyMagic = "CLNROOM!";
 constexpr std::string_view kStartMagic = "CLNSTART";
 constexpr std::size_t kMaxVersionText = 32;
 constexpr std::size_t kMaxHostname = 64;
-constexpr std::size_t kMaxPath = 4096;
 constexpr std::size_t kMaxMounts = 8;
 constexpr std::size_t kMaxNames = 10'000;
 constexpr std::size_t kMaxName = 255;

@@ -12,7 +12,6 @@ constexpr std::size_t kFrameHead = 5;
 constexpr std::size_t kMaxCommands = 4;
 constexpr std::size_t kMaxArguments = 100'000;
 constexpr std::size_t kMaxId = 64;
-constexpr std::size_t kMaxPath = 4096;
 constexpr std::size_t kMaxUser = 256;
 constexpr std::size_t kMaxQueryPairs = 1024;
 

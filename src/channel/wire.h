@@ -13,6 +13,8 @@
 
 namespace cleanroom::channel {
 
+inline constexpr std::size_t kMaxPath = 4096;  // in any record; PATH_MAX
+
 class FieldWriter {
  public:
   void u8(std::uint8_t value);

@@ -1,6 +1,7 @@
 #include "src/cli/command.h"
 
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 #include <cstdio>
 
@@ -15,6 +16,10 @@ void print_error(const base::Error& error) {
 int report_failure(const base::Error& error) {
   print_error(error);
   return static_cast<int>(error.reason == kUsage ? model::ExitCode::usage : model::exit_code_of(error));
+}
+
+void print_json(const nlohmann::json& value) {
+  fmt::print("{}\n", value.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
 }
 
 }  // namespace cleanroom::cli

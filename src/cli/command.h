@@ -4,6 +4,7 @@
 #include "src/model/exit_code.h"
 
 #include <CLI/App.hpp>
+#include <nlohmann/json_fwd.hpp>
 
 #include <functional>
 #include <memory>
@@ -31,6 +32,9 @@ void print_error(const base::Error& error);
 
 // print_error(), and the exit code for it.
 int report_failure(const base::Error& error);
+
+// On stdout, indented; bytes that are not UTF-8 become U+FFFD.
+void print_json(const nlohmann::json& value);
 
 // A subcommand of a subcommand, with options of its own, which `options` then points to.
 template <typename Options>

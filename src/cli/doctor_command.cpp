@@ -15,7 +15,7 @@ namespace {
 
 constexpr int kMissing = 1;
 
-void print_json(const runner::HostReport& report) {
+void print_report(const runner::HostReport& report) {
   auto checks = nlohmann::json::array();
   for (const auto& check : report.checks) {
     checks.push_back({{"name", check.name},
@@ -39,9 +39,8 @@ void print_json(const runner::HostReport& report) {
     isolation[std::string(model::to_string(wall))] =
         why_absent.empty() ? nlohmann::json(true) : nlohmann::json(why_absent);
   }
-  const nlohmann::json all{
-      {"can_run_jobs", report.can_run_jobs()}, {"checks", checks}, {"backends", backends}, {"isolation", isolation}};
-  fmt::print("{}\n", all.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
+  print_json(
+      {{"can_run_jobs", report.can_run_jobs()}, {"checks", checks}, {"backends", backends}, {"isolation", isolation}});
 }
 
 void print_text(const runner::HostReport& report) {
@@ -74,7 +73,7 @@ void add_doctor_command(CLI::App& app, int& exit_code) {
   doctor->callback([json, &exit_code] {
     const auto report = runner::check_host();
     if (*json)
-      print_json(report);
+      print_report(report);
     else
       print_text(report);
     exit_code = report.can_run_jobs() ? 0 : kMissing;

@@ -3,6 +3,7 @@
 
 #include "src/base/os/io.h"
 #include "src/base/os/temp_dir.h"
+#include "src/cli/command.h"
 #include "src/cli/image_options.h"
 #include "src/image/image_names.h"
 #include "src/registry/pull_lines.h"

@@ -53,10 +53,6 @@ nlohmann::json to_json(const image::StoredImage& stored) {
             {"cmd", stored.config.cmd}}}};
 }
 
-void print_json(const nlohmann::json& value) {
-  fmt::print("{}\n", value.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
-}
-
 base::Result<ImageAccess> open_image_access(const std::string& shown_as, bool quiet) {
   const auto paths = policy::OperatorPaths::from_environment();
   CR_ASSIGN(const auto config, policy::load_operator_config(paths));

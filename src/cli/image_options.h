@@ -14,7 +14,6 @@ namespace cleanroom::cli {
 base::Result<image::ImageStore> open_image_store();
 
 nlohmann::json to_json(const image::StoredImage& stored);
-void print_json(const nlohmann::json& value);
 
 // A provider by the operator's files, as the person who runs this, with the progress on stderr: a bar on a terminal,
 // lines elsewhere, nothing when `quiet`.

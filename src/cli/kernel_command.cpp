@@ -92,7 +92,7 @@ Result<void> build(const KernelOptions& options) {
   return {};
 }
 
-nlohmann::json to_json(const backends::StoredKernel& kernel, const backends::KernelStore& store) {
+nlohmann::json kernel_json(const backends::StoredKernel& kernel, const backends::KernelStore& store) {
   nlohmann::json row = {
       {"name", kernel.name},       {"version", kernel.version}, {"origin", backends::to_string(kernel.origin)},
       {"current", kernel.current}, {"bytes", kernel.bytes},     {"path", store.directory(kernel.name).native()}};
@@ -100,15 +100,15 @@ nlohmann::json to_json(const backends::StoredKernel& kernel, const backends::Ker
   return row;
 }
 
-Result<void> list(const KernelOptions& options) {
+Result<void> list_kernels(const KernelOptions& options) {
   CR_ASSIGN(const auto paths, runner::HostPaths::find());
   const backends::KernelStore store(paths.data);
   CR_ASSIGN(const auto kernels, store.list());
   if (options.json) {
     nlohmann::json rows = nlohmann::json::array();
     for (const auto& kernel : kernels)
-      rows.push_back(to_json(kernel, store));
-    fmt::print("{}\n", rows.dump(2, ' ', false, nlohmann::json::error_handler_t::replace));
+      rows.push_back(kernel_json(kernel, store));
+    print_json(rows);
     return {};
   }
   for (const auto& kernel : kernels) {
@@ -149,7 +149,7 @@ void add_kernel_command(CLI::App& app, int& exit_code) {
       ->type_name("N");
   leaf->add_flag("--refresh", options->refresh, "Look for a newer source package although one is there");
   leaf->add_flag("--keep-current", options->keep_current, "Leave the current kernel as it is");
-  leaf = add_leaf(*command, "ls", "List the kernels; * marks the current one", exit_code, list, options);
+  leaf = add_leaf(*command, "ls", "List the kernels; * marks the current one", exit_code, list_kernels, options);
   leaf->add_flag("--json", options->json, "Print JSON");
   leaf = add_leaf(*command, "use", "Make a kernel the current one, which VMs boot", exit_code, use, options);
   leaf->add_option("name", options->name, "As ls shows it")->required()->type_name("NAME");

@@ -37,11 +37,7 @@ base::Diagnostics make_diagnostics(const PolicyOptions& options) {
   return {options.file.empty() ? "cleanroom.yaml" : options.file, "policy_invalid"};
 }
 
-void print_json(const Json& value) {
-  fmt::print("{}\n", value.dump(2, ' ', false, Json::error_handler_t::replace));
-}
-
-Json to_json(const base::Diagnostics& diagnostics) {
+Json policy_json(const base::Diagnostics& diagnostics) {
   Json list = Json::array();
   for (const auto& item : diagnostics.sorted()) {
     list.push_back({{"severity", item.severity == base::Severity::error ? "error" : "warning"},
@@ -55,7 +51,7 @@ Json to_json(const base::Diagnostics& diagnostics) {
   return list;
 }
 
-Json to_json(const base::Error& error) {
+Json policy_json(const base::Error& error) {
   return {{"code", base::to_string(error.code)},
           {"reason", error.reason},
           {"message", error.describe()},
@@ -65,7 +61,7 @@ Json to_json(const base::Error& error) {
 // The failure of any of the commands: on stderr for people, on stdout for machines.
 int refuse(const PolicyOptions& options, const base::Error& error, const base::Diagnostics& diagnostics) {
   if (!options.json) return report_failure(error);
-  print_json({{"valid", false}, {"error", to_json(error)}, {"diagnostics", to_json(diagnostics)}});
+  print_json({{"valid", false}, {"error", policy_json(error)}, {"diagnostics", policy_json(diagnostics)}});
   return static_cast<int>(model::exit_code_of(error));
 }
 
@@ -93,7 +89,7 @@ int run_validate(const PolicyOptions& options) {
                 {"policy_hash", loaded->policy.hash().to_string()},
                 {"policy", Json::parse(loaded->policy.canonical_json())},
                 {"not_enforced", unenforced_json(loaded->policy)},
-                {"diagnostics", to_json(diagnostics)}});
+                {"diagnostics", policy_json(diagnostics)}});
     return 0;
   }
   print_warnings(diagnostics);
@@ -180,7 +176,7 @@ int run_explain(const PolicyOptions& options) {
   auto diagnostics = make_diagnostics(options);
   const auto target = parse_target(options.target);
   if (!target) {
-    if (options.json) print_json({{"error", to_json(target.error())}});
+    if (options.json) print_json({{"error", policy_json(target.error())}});
     print_error(target.error());
     return static_cast<int>(model::ExitCode::usage);
   }
@@ -206,8 +202,8 @@ int run_explain(const PolicyOptions& options) {
   return verdict.allowed ? 0 : kDenied;
 }
 
-CLI::App* add_leaf(CLI::App& parent, const char* name, const char* help, int& exit_code,
-                   int (*run)(const PolicyOptions&)) {
+CLI::App* add_policy_leaf(CLI::App& parent, const char* name, const char* help, int& exit_code,
+                          int (*run)(const PolicyOptions&)) {
   auto options = std::make_shared<PolicyOptions>();
   CLI::App* leaf = parent.add_subcommand(name, help);
   leaf->add_option("--policy", options->file, "Policy file; default: cleanroom.yaml, then .buildkite/cleanroom.yaml")
@@ -225,11 +221,12 @@ CLI::App* add_leaf(CLI::App& parent, const char* name, const char* help, int& ex
 void add_policy_command(CLI::App& app, int& exit_code) {
   CLI::App* command = app.add_subcommand("policy", "Check, explain and hash a cleanroom.yaml; runs nothing");
   command->require_subcommand(1);
-  add_leaf(*command, "validate", "Report everything that is wrong with a policy (exit 0 or 78)", exit_code,
-           run_validate);
-  add_leaf(*command, "explain", "Say which rule decides about a host (exit 0 allowed, 1 denied, 78 policy invalid)",
-           exit_code, run_explain);
-  add_leaf(*command, "hash", "Print the policy_hash that run records carry", exit_code, run_hash);
+  add_policy_leaf(*command, "validate", "Report everything that is wrong with a policy (exit 0 or 78)", exit_code,
+                  run_validate);
+  add_policy_leaf(*command, "explain",
+                  "Say which rule decides about a host (exit 0 allowed, 1 denied, 78 policy invalid)", exit_code,
+                  run_explain);
+  add_policy_leaf(*command, "hash", "Print the policy_hash that run records carry", exit_code, run_hash);
   add_suggest_command(*command, exit_code);
   CLI::App* schema = command->add_subcommand("schema", "Print the JSON Schema of cleanroom.yaml, for editors");
   schema->callback([&exit_code] {

@@ -95,7 +95,7 @@ Result<void> suggest(const SuggestOptions& options) {
     auto out = to_json(suggestion);
     out["audit"] = audit.native();
     out["complete"] = reading.lost == 0 && !reading.cut && invalid == 0 && suggestion.not_listed == 0;
-    fmt::print("{}\n", out.dump(2, ' ', false, Json::error_handler_t::replace));
+    print_json(out);
     return {};
   }
   std::vector<std::string> title{

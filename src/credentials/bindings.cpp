@@ -1,5 +1,6 @@
 #include "src/credentials/bindings.h"
 
+#include "src/base/os/ascii.h"
 #include "src/credentials/path_pattern.h"
 #include "src/policy/json_view.h"
 #include "src/policy/operator_file.h"
@@ -23,26 +24,11 @@ constexpr std::array kSourceNames = {"env", "file", "command", "git-credential",
 constexpr std::array kReservedHeaders = {"connection", "content-length", "expect",           "host", "keep-alive", "te",
                                          "trailer",    "upgrade",        "transfer-encoding"};
 
-bool is_letter(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
-bool is_digit(char c) {
-  return c >= '0' && c <= '9';
-}
 bool is_word(std::string_view text, std::string_view more) {
   return !text.empty() && std::all_of(text.begin(), text.end(), [&](char c) {
-    return is_letter(c) || is_digit(c) || more.find(c) != std::string_view::npos;
+    return base::is_ascii_alnum(c) || more.find(c) != std::string_view::npos;
   });
 }
-bool is_printable(std::string_view text) {
-  return std::all_of(text.begin(), text.end(), [](char c) { return c >= ' ' && c < '\x7f'; });
-}
-std::string lower(std::string text) {
-  std::transform(text.begin(), text.end(), text.begin(),
-                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
-  return text;
-}
-
 class BindingsDecoder {
  public:
   BindingsDecoder(const base::CheckedDocument& document, base::Diagnostics& diagnostics)
@@ -148,7 +134,8 @@ class BindingsDecoder {
     const std::string& name = source.name;
     switch (source.kind) {
       case SourceKind::env:
-        if (!is_word(name, "_") || is_digit(name.front())) return "expected the name of an environment variable";
+        if (!is_word(name, "_") || base::is_ascii_digit(name.front()))
+          return "expected the name of an environment variable";
         // The agent's own tokens are in there, and a pipeline's `env:` reaches some of them.
         if (name.starts_with("BUILDKITE_") || name.starts_with("CLEANROOM_")) {
           return "variables of Buildkite and of cleanroom are not credentials for another host";
@@ -163,7 +150,9 @@ class BindingsDecoder {
       case SourceKind::git_credential:
         return value.boolean(false) ? "" : "expected true";
       case SourceKind::agent_secret:
-        return is_word(name, "_") && is_letter(name.front()) ? "" : "expected a letter, then letters, digits, '_'";
+        return is_word(name, "_") && base::is_ascii_letter(name.front())
+                   ? ""
+                   : "expected a letter, then letters, digits, '_'";
     }
     return "";
   }
@@ -175,7 +164,7 @@ class BindingsDecoder {
     const auto header = view["header_name"];
     binding.username = username.text();
     if (username.present() && binding.scheme != Scheme::basic) error(username, "only scheme basic has a user name");
-    if (!is_printable(binding.username) || binding.username.find(':') != std::string::npos) {
+    if (!base::is_ascii_printable(binding.username) || binding.username.find(':') != std::string::npos) {
       error(username, "expected printable ASCII without ':'");
     }
     if (binding.scheme != Scheme::header) {
@@ -185,7 +174,7 @@ class BindingsDecoder {
     if (!header.present()) return error(header, "scheme header needs it");
     binding.header_name = header.text();
     if (!is_word(binding.header_name, "-_") ||
-        std::count(kReservedHeaders.begin(), kReservedHeaders.end(), lower(binding.header_name)) > 0) {
+        std::count(kReservedHeaders.begin(), kReservedHeaders.end(), base::ascii_lower(binding.header_name)) > 0) {
       error(header, "expected the name of a header that carries a credential");
     }
   }

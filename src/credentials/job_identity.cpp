@@ -41,12 +41,12 @@ bool is_fork(const Environment& environment) {
   return !head || head != canonical_repository(value_of(environment, "BUILDKITE_REPO"));
 }
 
-struct Scheme {
+struct UrlScheme {
   std::string_view prefix;
   std::string_view default_port;
 };
-constexpr std::array kSchemes = {Scheme{"https://", "443"}, Scheme{"http://", "80"}, Scheme{"ssh://", "22"},
-                                 Scheme{"git://", "9418"}};
+constexpr std::array kSchemes = {UrlScheme{"https://", "443"}, UrlScheme{"http://", "80"}, UrlScheme{"ssh://", "22"},
+                                 UrlScheme{"git://", "9418"}};
 
 struct Location {
   std::string_view authority;

@@ -1,6 +1,7 @@
 #include "src/credentials/sources.h"
 
 #include "src/base/net/base64.h"
+#include "src/base/os/ascii.h"
 #include "src/base/os/io.h"
 #include "src/base/os/secret_io.h"
 
@@ -8,7 +9,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <charconv>
@@ -31,10 +31,6 @@ base::Error unavailable(std::string cause) {
   return {Code::unavailable, "credential_unavailable", std::move(cause)};
 }
 
-bool is_printable(std::string_view text) {
-  return std::all_of(text.begin(), text.end(), [](char c) { return c >= ' ' && c < '\x7f'; });
-}
-
 // A line feed, or the pair that Windows writes, ends a file's or a program's only line.
 std::string_view without_line_end(std::string_view text) {
   if (!text.ends_with('\n')) return text;
@@ -52,7 +48,7 @@ Result<void> check_token(std::string_view token) {
   if (token.empty()) return base::fail(unavailable("it is empty"));
   if (token.size() > kMaxTokenBytes)
     return base::fail(unavailable(fmt::format("it is longer than {} bytes", kMaxTokenBytes)));
-  if (!is_printable(token)) return base::fail(unavailable("it has bytes that are not printable ASCII"));
+  if (!base::is_ascii_printable(token)) return base::fail(unavailable("it has bytes that are not printable ASCII"));
   if (token.front() == ' ' || token.back() == ' ') return base::fail(unavailable("it begins or ends with a blank"));
   return {};
 }
@@ -166,7 +162,7 @@ Result<FetchedLogin> Sources::fetch_login(const Binding& binding) const {
   if (auto fine = check_token(value); !fine) return refuse(std::move(fine).error());
   if (token->valid && token->valid->count() <= 0) return refuse(unavailable("it has expired"));
   const auto given = token->username.reveal();
-  if (!is_printable(given) || given.find(':') != std::string_view::npos) {
+  if (!base::is_ascii_printable(given) || given.find(':') != std::string_view::npos) {
     return refuse(unavailable("its user name is not printable ASCII without ':'"));
   }
   if (binding.scheme != Scheme::basic) return FetchedLogin{std::move(token->value), token->valid};

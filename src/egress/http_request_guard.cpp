@@ -1,5 +1,6 @@
 #include "src/egress/http_request_guard.h"
 
+#include "src/base/os/ascii.h"
 #include "src/egress/connect_target.h"
 #include "src/egress/limits.h"
 
@@ -35,17 +36,10 @@ std::string_view trim(std::string_view text) {
   return text.substr(first, text.find_last_not_of(" \t") - first + 1);
 }
 
-std::string lower(std::string_view text) {
-  std::string out(text);
-  std::transform(out.begin(), out.end(), out.begin(),
-                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c; });
-  return out;
-}
-
 std::optional<std::uint64_t> read_number(std::string_view text, unsigned radix, std::size_t max_digits) {
   if (text.empty() || text.size() > max_digits) return std::nullopt;
   std::uint64_t value = 0;
-  for (const char c : lower(text)) {
+  for (const char c : base::ascii_lower(text)) {
     unsigned digit = 99;
     if (c >= '0' && c <= '9') digit = static_cast<unsigned>(c - '0');
     if (c >= 'a' && c <= 'f') digit = static_cast<unsigned>(c - 'a' + 10);
@@ -251,7 +245,7 @@ bool HttpRequestGuard::read_field(std::string_view line, Head& head) {
     refuse("a malformed or folded header field");
     return false;
   }
-  const auto name = lower(line.substr(0, colon));
+  const auto name = base::ascii_lower(line.substr(0, colon));
   const auto value = trim(line.substr(colon + 1));
   if (name == "host") {
     if (head.host) {
@@ -267,13 +261,13 @@ bool HttpRequestGuard::read_field(std::string_view line, Head& head) {
     }
     head.content_length = length;
   } else if (name == "transfer-encoding") {
-    if (head.chunked || lower(value) != "chunked") {
+    if (head.chunked || base::ascii_lower(value) != "chunked") {
       refuse("a Transfer-Encoding other than chunked");
       return false;
     }
     head.chunked = true;
   } else if (name == "upgrade") {
-    if (lower(value) != "websocket" || requests_ > 0) {
+    if (base::ascii_lower(value) != "websocket" || requests_ > 0) {
       refuse("an upgrade other than to websocket on the first request");
       return false;
     }

@@ -1,12 +1,12 @@
 #include "src/gateway/http_message.h"
 
+#include "src/base/os/ascii.h"
 #include "src/gateway/limits.h"
 
 #include <boost/asio/buffer.hpp>
 #include <boost/beast/http/buffer_body.hpp>
 #include <boost/beast/http/parser.hpp>
 
-#include <algorithm>
 #include <cstring>
 #include <variant>
 
@@ -95,19 +95,12 @@ bool MessageReader::is_done() const {
 
 namespace {
 
-std::string lower(std::string_view text) {
-  std::string out(text);
-  std::transform(out.begin(), out.end(), out.begin(),
-                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
-  return out;
-}
-
 template <class Parser>
 MessageHead head_of(const Parser& parser) {
   MessageHead head;
   const auto& message = parser.get();
   for (const auto& field : message)
-    head.fields.push_back({lower({field.name_string().data(), field.name_string().size()}),
+    head.fields.push_back({base::ascii_lower({field.name_string().data(), field.name_string().size()}),
                            std::string(field.value().data(), field.value().size())});
   if constexpr (std::decay_t<decltype(message)>::is_request::value) {
     head.method = std::string(message.method_string());

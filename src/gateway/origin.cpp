@@ -1,5 +1,6 @@
 #include "src/gateway/origin.h"
 
+#include "src/base/os/ascii.h"
 #include "src/egress/connect_target.h"
 #include "src/gateway/limits.h"
 
@@ -13,7 +14,7 @@ namespace {
 
 constexpr std::string_view kHttps = "https://";
 
-base::Failure refuse(std::string_view why) {
+base::Failure refuse_url(std::string_view why) {
   return base::fail(base::Code::policy_denied, "redirect_denied", fmt::format("upstream points to {}", why));
 }
 
@@ -28,11 +29,11 @@ Result<Origin> read_authority(std::string_view authority) {
   const auto colon = authority.rfind(':');
   const bool has_port = colon != std::string_view::npos && (bracket == std::string_view::npos || colon > bracket);
   auto host = model::HostName::parse_wire(authority.substr(0, has_port ? colon : authority.size()));
-  if (!host) return refuse("something that is no host name");
+  if (!host) return refuse_url("something that is no host name");
   Origin origin{.host = std::move(*host)};
   if (has_port) {
     const auto port = egress::parse_port(authority.substr(colon + 1));
-    if (!port) return refuse("a malformed port");
+    if (!port) return refuse_url("a malformed port");
     origin.port = *port;
   }
   return origin;
@@ -45,27 +46,26 @@ std::string Origin::text() const {
 }
 
 Result<Location> parse_location(std::string_view url, const Location& base) {
-  const bool printable = std::all_of(url.begin(), url.end(), [](char c) { return c > 0x20 && c < 0x7f; });
-  if (!printable || url.empty() || url.size() > kMaxTargetBytes) return refuse("a malformed URL");
+  if (!base::is_ascii_graphic(url) || url.empty() || url.size() > kMaxTargetBytes) return refuse_url("a malformed URL");
   if (url.find('#') != std::string_view::npos || url.find('\\') != std::string_view::npos)
-    return refuse("a URL with a fragment or backslash");
+    return refuse_url("a URL with a fragment or backslash");
   Location out = base;
   if (starts_with_no_case(url, kHttps) || url.starts_with("//")) {
     url.remove_prefix(url.starts_with("//") ? 2 : kHttps.size());
     const auto end = std::min(url.find_first_of("/?"), url.size());
-    if (url.substr(0, end).find('@') != std::string_view::npos) return refuse("a URL with user information");
+    if (url.substr(0, end).find('@') != std::string_view::npos) return refuse_url("a URL with user information");
     CR_ASSIGN(out.origin, read_authority(url.substr(0, end)));
     url.remove_prefix(end);
     out.target = url.starts_with('/') ? std::string(url) : "/" + std::string(url);
   } else if (url.starts_with('/')) {
     out.target = url;
   } else {
-    return refuse("a URL that is neither https nor absolute");
+    return refuse_url("a URL that is neither https nor absolute");
   }
   const auto path = std::string_view(out.target).substr(0, out.target.find('?'));
   if ((std::string(path) + "/").find("/../") != std::string::npos ||
       (std::string(path) + "/").find("/./") != std::string::npos)
-    return refuse("a path with dot segments");
+    return refuse_url("a path with dot segments");
   return out;
 }
 

@@ -10,7 +10,7 @@ namespace {
 
 constexpr std::size_t kMaxCapabilities = 256;
 
-base::Failure refuse(std::string_view what) {
+base::Failure refuse_advertisement(std::string_view what) {
   return base::fail(base::Code::unavailable, "upstream_invalid", std::string(what));
 }
 
@@ -65,27 +65,29 @@ Result<void> AdvertisementFilter::feed(std::string_view bytes, std::string& out)
 Result<AdvertisementFilter::Phase> AdvertisementFilter::phase_after(const Packet& packet, std::string_view text) const {
   const bool is_data = packet.kind == Packet::Kind::data;
   if (phase_ == Phase::header) {
-    if (packet.kind != Packet::Kind::flush) return refuse("upstream's list of refs has a line where none belongs");
+    if (packet.kind != Packet::Kind::flush)
+      return refuse_advertisement("upstream's list of refs has a line where none belongs");
     return Phase::version;
   }
   if (phase_ == Phase::start) {
-    if (!is_data) return refuse("upstream's list of refs does not begin with a line");
+    if (!is_data) return refuse_advertisement("upstream's list of refs does not begin with a line");
     if (text.starts_with("# service=")) return Phase::header;
   }
   if (!is_data || text.substr(0, text.find('\0')) != "version 2") return Phase::refs;
-  if (!is_plain(text)) return refuse("upstream's protocol version has characters that do not belong there");
+  if (!is_plain(text))
+    return refuse_advertisement("upstream's protocol version has characters that do not belong there");
   return Phase::capabilities;
 }
 
 Result<void> AdvertisementFilter::take(const Packet& packet, std::string_view bytes, std::string& out) {
-  if (++packets_ > kMaxCapabilities) return refuse("upstream lists too many capabilities");
+  if (++packets_ > kMaxCapabilities) return refuse_advertisement("upstream lists too many capabilities");
   const auto text = packet_text(packet);
   if (phase_ != Phase::capabilities) {
     CR_ASSIGN(phase_, phase_after(packet, text));
     out += bytes;
     return {};
   }
-  if (!is_plain(text)) return refuse("upstream's capabilities have characters that do not belong there");
+  if (!is_plain(text)) return refuse_advertisement("upstream's capabilities have characters that do not belong there");
   if (is_bundle_uri(text)) return {};
   if (text.starts_with("fetch="))
     out += data_packet(without_word(text, "packfile-uris") + (text.size() < packet.payload.size() ? "\n" : ""));
@@ -96,7 +98,7 @@ Result<void> AdvertisementFilter::take(const Packet& packet, std::string_view by
 
 Result<void> AdvertisementFilter::finish() {
   if (pending_.empty() && (phase_ == Phase::capabilities || phase_ == Phase::refs)) return {};
-  return refuse("upstream's list of refs is cut short");
+  return refuse_advertisement("upstream's list of refs is cut short");
 }
 
 }  // namespace cleanroom::git_gateway

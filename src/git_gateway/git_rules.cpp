@@ -15,7 +15,7 @@ namespace {
 // Rewriting a name that serves no git costs nothing but lines in a file.
 constexpr std::size_t kMaxRewrittenHosts = 64;
 
-GitVerdict refuse(Reason reason, std::string rule, std::string detail) {
+GitVerdict refuse_rule(Reason reason, std::string rule, std::string detail) {
   return {.allowed = false, .reason = reason, .rule = std::move(rule), .detail = std::move(detail)};
 }
 
@@ -34,13 +34,15 @@ GitRules::GitRules(std::vector<policy::GitRule> git, policy::NetworkRules networ
 
 GitVerdict GitRules::judge(const model::HostName& host, std::string_view repository, GitOperation operation) const {
   const auto by_network = network_.judge(host, kHttpsPort);
-  if (by_network.reason == Reason::host_denied) return refuse(Reason::host_denied, by_network.rule, by_network.detail);
+  if (by_network.reason == Reason::host_denied)
+    return refuse_rule(Reason::host_denied, by_network.rule, by_network.detail);
   const auto rule = std::find_if(git_.begin(), git_.end(), [&](const auto& r) { return r.host == host.text(); });
   if (rule == git_.end()) {
     if (!by_network.allowed)
-      return refuse(Reason::host_not_allowed, "", "neither git.allow nor network.allow names this host");
+      return refuse_rule(Reason::host_not_allowed, "", "neither git.allow nor network.allow names this host");
     if (operation == GitOperation::push)
-      return refuse(Reason::git_push_not_allowed, by_network.rule, "pushing needs a git.allow entry with push: true");
+      return refuse_rule(Reason::git_push_not_allowed, by_network.rule,
+                         "pushing needs a git.allow entry with push: true");
     return {.allowed = true, .reason = Reason::allowed, .rule = by_network.rule, .detail = ""};
   }
   const std::string name = "git.allow: " + rule->host;
@@ -49,13 +51,13 @@ GitVerdict GitRules::judge(const model::HostName& host, std::string_view reposit
                          : std::any_of(rule->repositories.begin(), rule->repositories.end(),
                                        [&](const auto& pattern) { return repository_matches(pattern, repository); });
   if (!named)
-    return refuse(Reason::git_repository_not_allowed, name,
-                  rule->repositories.empty() ? "the entry names no repositories, which means the pipeline's own"
-                                             : "the entry's repositories do not name it");
+    return refuse_rule(Reason::git_repository_not_allowed, name,
+                       rule->repositories.empty() ? "the entry names no repositories, which means the pipeline's own"
+                                                  : "the entry's repositories do not name it");
   if (operation == GitOperation::push && !rule->push)
-    return refuse(Reason::git_push_not_allowed, name, "the entry does not say push: true");
+    return refuse_rule(Reason::git_push_not_allowed, name, "the entry does not say push: true");
   if (operation == GitOperation::lfs && !rule->lfs)
-    return refuse(Reason::git_lfs_not_allowed, name, "the entry says lfs: false");
+    return refuse_rule(Reason::git_lfs_not_allowed, name, "the entry says lfs: false");
   return {.allowed = true, .reason = Reason::allowed, .rule = name, .detail = ""};
 }
 

@@ -18,7 +18,7 @@ namespace {
 
 // A server may close a connection that rests; a body that has been streamed cannot be sent again.
 constexpr std::chrono::seconds kReuseWithin{2};
-constexpr std::string_view kDotGit = ".git";
+constexpr std::string_view kGitSuffix = ".git";
 
 std::string place_key(const GitRequest& git) {
   // A redirect was judged for what was asked for then: one of reading is none of pushing.
@@ -146,7 +146,7 @@ Place place_of(const GitExchange& exchange) {
 
 std::string repository_at(const Place& place) {
   auto path = place.target.substr(1);
-  if (path.ends_with(kDotGit)) path.resize(path.size() - kDotGit.size());
+  if (path.ends_with(kGitSuffix)) path.resize(path.size() - kGitSuffix.size());
   return path;
 }
 

@@ -1,6 +1,7 @@
 // LFS downloads (git-lfs docs/api/batch.md, basic transfers). Upstream's addresses and headers stay on the host: the
 // guest gets one address of the gateway for each object, and bytes whose SHA-256 is the object's name.
 #include "src/base/net/sha256.h"
+#include "src/base/os/ascii.h"
 #include "src/base/os/defer.h"
 #include "src/base/os/io.h"
 #include "src/base/text/json.h"
@@ -74,13 +75,10 @@ bool is_sendable(std::string_view name, std::string_view value) {
       "host", "connection", "content-length", "transfer-encoding", "upgrade", "content-encoding",
       "te",   "trailer",    "expect"};
   const bool token = !name.empty() && name.size() <= 128 && std::all_of(name.begin(), name.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
+    return base::is_ascii_alnum(c) || c == '-' || c == '_';
   });
-  std::string lower(name);
-  std::transform(lower.begin(), lower.end(), lower.begin(),
-                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
-  return token && std::find(std::begin(kOurs), std::end(kOurs), lower) == std::end(kOurs) &&
-         std::all_of(value.begin(), value.end(), [](char c) { return c >= 0x20 && c < 0x7f; });
+  return token && std::find(std::begin(kOurs), std::end(kOurs), base::ascii_lower(name)) == std::end(kOurs) &&
+         base::is_ascii_printable(value);
 }
 
 // Upstream names the server of the bytes. It has to be one that the job may reach anyway: its own host, or one that

@@ -19,10 +19,10 @@ using gateway::UpstreamConnection;
 
 namespace {
 
-constexpr std::string_view kUploadPack = "git-upload-pack";
+constexpr std::string_view kGitUploadPack = "git-upload-pack";
 constexpr std::string_view kDelimiterPacket = "0001";
 
-base::Failure invalid(std::string message) {
+base::Failure invalid_answer(std::string message) {
   return base::fail(Code::unavailable, "upstream_invalid", std::move(message));
 }
 
@@ -40,7 +40,7 @@ Awaitable<Result<T>> on_pool(base::BlockingPool& pool, std::function<Result<T>()
 // Sends one command to a connection and reads the head of its answer.
 Awaitable<Result<void>> send_command(UpstreamConnection& upstream, const MirrorFill& fill,
                                      const credentials::Lookup& lookup, const std::string& body) {
-  gateway::UpstreamRequest request{.method = "POST", .target = fill.place.target + "/" + std::string(kUploadPack)};
+  gateway::UpstreamRequest request{.method = "POST", .target = fill.place.target + "/" + std::string(kGitUploadPack)};
   request.fields = {{"accept", "application/x-git-upload-pack-result"},
                     {"content-type", "application/x-git-upload-pack-request"},
                     {"git-protocol", "version=2"},
@@ -51,9 +51,9 @@ Awaitable<Result<void>> send_command(UpstreamConnection& upstream, const MirrorF
   CR_CO_TRY(co_await upstream.send_body(base::as_bytes(body)));
   CR_CO_TRY(co_await upstream.finish_body());
   CR_CO_ASSIGN(const auto head, co_await upstream.read_head());
-  if (head.status != 200) co_return invalid(fmt::format("upstream answered {} to a refresh", head.status));
+  if (head.status != 200) co_return invalid_answer(fmt::format("upstream answered {} to a refresh", head.status));
   if (head.field("content-type").value_or("") != "application/x-git-upload-pack-result")
-    co_return invalid("upstream does not speak git's smart HTTP here");
+    co_return invalid_answer("upstream does not speak git's smart HTTP here");
   co_return Result<void>{};
 }
 
@@ -71,11 +71,11 @@ Awaitable<Result<MirrorTips>> list_refs(UpstreamConnection& upstream, const Mirr
     if (packet.kind == Packet::Kind::flush) break;
     const auto line = packet_text(packet);
     const auto id = ObjectId::parse(line.substr(0, ObjectId::kHexSize));
-    if (packet.kind != Packet::Kind::data || !id) co_return invalid("upstream's list of refs is not one");
+    if (packet.kind != Packet::Kind::data || !id) co_return invalid_answer("upstream's list of refs is not one");
     const auto name = line.substr(std::min(line.size(), ObjectId::kHexSize + 1));
     if (name.starts_with("refs/heads/")) tips.heads.insert(*id);
     if (name.starts_with("refs/tags/")) tips.tags.insert(*id);
-    if (tips.heads.size() + tips.tags.size() > kMaxMirrorRefs) co_return invalid("too many refs for a mirror");
+    if (tips.heads.size() + tips.tags.size() > kMaxMirrorRefs) co_return invalid_answer("too many refs for a mirror");
   }
   CR_CO_TRY(co_await reader.expect_end());
   co_return tips;
@@ -100,17 +100,18 @@ std::string fetch_body(const std::set<ObjectId>& wants, const MirrorTips& have) 
 Awaitable<Result<void>> stream_pack(PacketReader& reader, MirrorGit& git, std::uint64_t& bytes) {
   for (;;) {
     CR_CO_ASSIGN(const auto packet, co_await reader.next());
-    if (packet.kind != Packet::Kind::data) co_return invalid("upstream sends no pack");
+    if (packet.kind != Packet::Kind::data) co_return invalid_answer("upstream sends no pack");
     const auto line = packet_text(packet);
     if (line == "packfile") break;
-    if (line.starts_with("ERR ")) co_return invalid("upstream refuses to send a pack");
+    if (line.starts_with("ERR ")) co_return invalid_answer("upstream refuses to send a pack");
   }
   for (;;) {
     CR_CO_ASSIGN(const auto packet, co_await reader.next());
     if (packet.kind == Packet::Kind::flush) break;
-    if (packet.kind != Packet::Kind::data || packet.payload.empty()) co_return invalid("upstream's pack is cut short");
+    if (packet.kind != Packet::Kind::data || packet.payload.empty())
+      co_return invalid_answer("upstream's pack is cut short");
     const auto band = packet.payload.front();
-    if (band == '\3') co_return invalid("upstream failed while it sent a pack");
+    if (band == '\3') co_return invalid_answer("upstream failed while it sent a pack");
     if (band != '\1') continue;
     bytes += packet.payload.size() - 1;
     CR_CO_TRY(co_await git.write(base::as_bytes(packet.payload.substr(1))));
@@ -176,7 +177,7 @@ Awaitable<Result<std::optional<std::string>>> fill_mirror(MirrorFill& fill) {
   if (fill.state->closed) co_return base::fail(Code::cancelled, "the run has ended");
   auto finding = parts.broker.find(fill.request, base::deadline_in(gateway::kCredentialLimit));
   CR_CO_ASSIGN(const auto lookup, co_await std::move(finding));
-  if (scope_of(lookup) != fill.key.scope) co_return invalid("the credential is not that of the mirror any more");
+  if (scope_of(lookup) != fill.key.scope) co_return invalid_answer("the credential is not that of the mirror any more");
   CR_CO_ASSIGN(auto upstream, co_await UpstreamConnection::open(parts.upstream, fill.place.origin));
   CR_CO_ASSIGN(auto tips, co_await list_refs(*upstream, fill, lookup));
   // What was missed, such as the head of a pull request, stays with the tips until the next refresh.

@@ -94,7 +94,7 @@ void clear_leftovers(const fs::path& repository) {
     fs::remove(file, ec);
 }
 
-std::uint64_t size_of(const fs::path& folder) {
+std::uint64_t disk_size_of(const fs::path& folder) {
   std::uint64_t size = 0;
   std::error_code ec;
   for (fs::recursive_directory_iterator it(folder, ec), end; !ec && it != end; it.increment(ec)) {
@@ -186,7 +186,7 @@ Result<std::uint64_t> MirrorStore::trim() const {
     if (name.starts_with(kRemoved)) fs::remove_all(it->path(), ignored);
     if (name.size() != kIdDigits) continue;
     if (is_there(it->path() / kSuspect) && remove(it->path())) continue;
-    entries.push_back({it->path(), fs::last_write_time(it->path() / kUsed, ignored), size_of(it->path())});
+    entries.push_back({it->path(), fs::last_write_time(it->path() / kUsed, ignored), disk_size_of(it->path())});
     total += entries.back().size;
   }
   if (ec) return base::fail(base::errno_error("list", directory_.native(), ec.value()));

@@ -42,7 +42,7 @@ std::uint32_t get_fixed(std::string_view text) {
   return value;
 }
 
-base::Failure damaged() {
+base::Failure damaged_index() {
   return image_invalid("the index of a stored layer is damaged");
 }
 
@@ -102,7 +102,7 @@ Result<LayerIndexReader> LayerIndexReader::open(base::Fd file) {
   struct stat info {};
   if (::fstat(file.get(), &info) != 0) return base::fail(base::errno_error("examine", "the index of a layer"));
   const auto size = static_cast<std::uint64_t>(info.st_size);
-  if (!S_ISREG(info.st_mode) || size < kMagic.size() + kTrailerBytes) return damaged();
+  if (!S_ISREG(info.st_mode) || size < kMagic.size() + kTrailerBytes) return damaged_index();
   base::Sha256 hash;
   std::vector<std::byte> part(kBufferBytes);
   std::string start;
@@ -115,7 +115,7 @@ Result<LayerIndexReader> LayerIndexReader::open(base::Fd file) {
   }
   std::string trailer(kTrailerBytes, '\0');
   CR_TRY(base::pread_exact(file, std::as_writable_bytes(std::span(trailer)), size - kTrailerBytes));
-  if (start != kMagic || hash.finish_hex() != trailer.substr(16)) return damaged();
+  if (start != kMagic || hash.finish_hex() != trailer.substr(16)) return damaged_index();
   LayerIndexReader reader(std::move(file), size - kMagic.size() - kTrailerBytes);
   reader.at_ = kMagic.size();
   const std::string_view fixed = trailer;
@@ -150,7 +150,7 @@ Result<void> LayerIndexReader::fill() {
 
 Result<void> LayerIndexReader::bytes(char* into, std::size_t size) {
   while (buffer_.size() - used_ < size) {
-    if (left_ == 0) return damaged();
+    if (left_ == 0) return damaged_index();
     CR_TRY(fill());
   }
   std::memcpy(into, buffer_.data() + used_, size);
@@ -166,12 +166,12 @@ Result<std::uint64_t> LayerIndexReader::number() {
     value |= (static_cast<std::uint64_t>(next) & 0x7f) << shift;
     if (!(next & 0x80)) return value;
   }
-  return damaged();
+  return damaged_index();
 }
 
 Result<std::string> LayerIndexReader::text() {
   CR_ASSIGN(const std::uint64_t size, number());
-  if (size > kMaxText) return damaged();
+  if (size > kMaxText) return damaged_index();
   std::string out(static_cast<std::size_t>(size), '\0');
   if (size > 0) CR_TRY(bytes(out.data(), out.size()));
   return out;
@@ -182,17 +182,17 @@ Result<bool> LayerIndexReader::next(TarMember& member, std::vector<Run>& runs) {
   member = {};
   runs.clear();
   CR_ASSIGN(const std::uint64_t shared, number());
-  if (shared > last_name_.size()) return damaged();
+  if (shared > last_name_.size()) return damaged_index();
   CR_ASSIGN(const std::string rest, text());
   member.name = last_name_.substr(0, static_cast<std::size_t>(shared)) + rest;
   last_name_ = member.name;
   CR_ASSIGN(const std::uint64_t kind, number());
-  if (kind > static_cast<std::uint64_t>(EntryKind::socket)) return damaged();
+  if (kind > static_cast<std::uint64_t>(EntryKind::socket)) return damaged_index();
   member.kind = static_cast<EntryKind>(kind);
   const auto small = [this](std::uint32_t& into) -> Result<void> {
     CR_ASSIGN(const std::uint64_t value, number());
     into = static_cast<std::uint32_t>(value);
-    return value == into ? Result<void>() : damaged();
+    return value == into ? Result<void>() : damaged_index();
   };
   CR_TRY(small(member.mode));
   CR_TRY(small(member.uid));
@@ -205,20 +205,20 @@ Result<bool> LayerIndexReader::next(TarMember& member, std::vector<Run>& runs) {
   CR_TRY(small(member.device_minor));
   CR_ASSIGN(member.link_name, text());
   CR_ASSIGN(const std::uint64_t xattrs, number());
-  if (xattrs > kMaxXattrs) return damaged();
+  if (xattrs > kMaxXattrs) return damaged_index();
   for (std::uint64_t i = 0; i < xattrs; ++i) {
     CR_ASSIGN(std::string name, text());
     CR_ASSIGN(std::string value, text());
     member.xattrs.push_back({std::move(name), std::move(value)});
   }
   CR_ASSIGN(const std::uint64_t count, number());
-  if (count > kMaxRuns + 1) return damaged();
+  if (count > kMaxRuns + 1) return damaged_index();
   for (std::uint64_t i = 0; i < count; ++i) {
     Run run;
     CR_TRY(small(run.logical));
     CR_TRY(small(run.physical));
     CR_TRY(small(run.count));
-    if (std::uint64_t{run.physical} + run.count > data_.count) return damaged();
+    if (std::uint64_t{run.physical} + run.count > data_.count) return damaged_index();
     runs.push_back(run);
   }
   return true;

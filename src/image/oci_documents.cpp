@@ -71,7 +71,7 @@ Result<std::vector<std::string>> texts_of(const Json& object, const char* key) {
   return texts;
 }
 
-Result<model::Digest> digest_of(const std::string& text) {
+Result<model::Digest> document_digest_of(const std::string& text) {
   auto digest = model::Digest::parse(text);
   if (!digest) return image_invalid(shown(digest.error().message));
   return digest;
@@ -92,7 +92,7 @@ Result<Descriptor> parse_descriptor(const Json& json) {
   if (!json.is_object()) return image_invalid("a descriptor is not an object");
   CR_ASSIGN(std::string media_type, text_of(json, "mediaType"));
   CR_ASSIGN(const std::string digest_text, text_of(json, "digest"));
-  CR_ASSIGN(model::Digest digest, digest_of(digest_text));
+  CR_ASSIGN(model::Digest digest, document_digest_of(digest_text));
   const Json* size = member(json, "size");
   if (!size || !size->is_number_unsigned() || size->get<std::uint64_t>() > kMaxBlobBytes) {
     return image_invalid(fmt::format("the descriptor of {} has no usable size", digest.to_string()));
@@ -217,7 +217,7 @@ Result<Config> parse_config(std::string_view text) {
   Config config;
   CR_ASSIGN(const auto diff_ids, texts_of(*rootfs, "diff_ids"));
   for (const std::string& diff_id : diff_ids) {
-    CR_ASSIGN(model::Digest digest, digest_of(diff_id));
+    CR_ASSIGN(model::Digest digest, document_digest_of(diff_id));
     config.diff_ids.push_back(std::move(digest));
   }
   if (const Json* process = member(json, "config")) {

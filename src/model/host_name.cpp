@@ -1,5 +1,7 @@
 #include "src/model/host_name.h"
 
+#include "src/base/os/ascii.h"
+
 #include <idn2.h>
 
 #include <algorithm>
@@ -27,11 +29,8 @@ base::Failure invalid(std::string_view text, std::string_view cause) {
                     fmt::format("cannot use '{}' as a host: {}", shown(text), cause));
 }
 
-bool is_digit(char c) {
-  return c >= '0' && c <= '9';
-}
 bool is_hex_digit(char c) {
-  return is_digit(c) || (c >= 'a' && c <= 'f');
+  return base::is_ascii_digit(c) || (c >= 'a' && c <= 'f');
 }
 
 std::vector<std::string_view> split_labels(std::string_view name) {
@@ -69,12 +68,12 @@ bool survives_round_trip(std::string_view a_label) {
 bool is_well_formed_label(std::string_view label) {
   if (label.empty() || label.size() > kMaxLabelBytes || label.front() == '-' || label.back() == '-') return false;
   return std::all_of(label.begin(), label.end(),
-                     [](char c) { return is_digit(c) || (c >= 'a' && c <= 'z') || c == '-' || c == '_'; });
+                     [](char c) { return base::is_ascii_digit(c) || (c >= 'a' && c <= 'z') || c == '-' || c == '_'; });
 }
 
 bool is_number(std::string_view label) {
   if (label.starts_with("0x")) return std::all_of(label.begin() + 2, label.end(), is_hex_digit);
-  return !label.empty() && std::all_of(label.begin(), label.end(), is_digit);
+  return !label.empty() && std::all_of(label.begin(), label.end(), base::is_ascii_digit);
 }
 
 // One part of an inet_aton address: decimal, 0 octal, 0x hexadecimal.
@@ -90,7 +89,8 @@ std::optional<std::uint64_t> read_part(std::string_view part) {
   if (part.empty() || part.size() > 16) return std::nullopt;
   std::uint64_t value = 0;
   for (const char c : part) {
-    const unsigned digit = is_digit(c) ? static_cast<unsigned>(c - '0') : static_cast<unsigned>(c - 'a' + 10);
+    const unsigned digit =
+        base::is_ascii_digit(c) ? static_cast<unsigned>(c - '0') : static_cast<unsigned>(c - 'a' + 10);
     if (!is_hex_digit(c) || digit >= radix) return std::nullopt;
     value = value * radix + digit;
   }
@@ -138,8 +138,7 @@ base::Result<HostName> HostName::parse(std::string_view text) {
     // The mapping can produce what the check above refused (a full-width '/' becomes '/').
     if (std::any_of(name.begin(), name.end(), is_forbidden)) return invalid(text, "not a valid internationalised name");
   }
-  std::transform(name.begin(), name.end(), name.begin(),
-                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
+  name = base::ascii_lower(name);
   if (name.ends_with('.')) name.pop_back();
   if (name.empty() || name.size() > kMaxNameBytes) return invalid(text, "a host name has 1 to 253 bytes");
   const auto labels = split_labels(name);

@@ -1,5 +1,7 @@
 #include "src/model/image_reference.h"
 
+#include "src/base/os/ascii.h"
+
 #include <algorithm>
 #include <charconv>
 
@@ -9,14 +11,10 @@ namespace {
 constexpr std::size_t kMaxReference = 1024;
 constexpr std::size_t kMaxRepository = 255;  // distribution/reference: NameTotalLengthMax
 constexpr std::size_t kMaxTag = 128;
-constexpr std::string_view kDefaultRegistry = "docker.io";
 constexpr std::string_view kOfficialPrefix = "library/";
 
 bool is_lower_alnum(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
-}
-bool is_alnum(char c) {
-  return is_lower_alnum(c) || (c >= 'A' && c <= 'Z');
+  return base::is_ascii_lower(c) || base::is_ascii_digit(c);
 }
 
 // [a-z0-9]+ joined by one of: `.`, `_`, `__`, any number of `-`.
@@ -47,7 +45,7 @@ bool is_repository(std::string_view text) {
 }
 
 bool is_tag(std::string_view text) {
-  const auto word = [](char c) { return is_alnum(c) || c == '_'; };
+  const auto word = [](char c) { return base::is_ascii_alnum(c) || c == '_'; };
   const auto rest = [&](char c) { return word(c) || c == '.' || c == '-'; };
   return !text.empty() && text.size() <= kMaxTag && word(text.front()) && std::all_of(text.begin(), text.end(), rest);
 }
@@ -93,13 +91,6 @@ bool names_registry(std::string_view first) {
          std::any_of(first.begin(), first.end(), upper);
 }
 
-std::string lower(std::string_view text) {
-  std::string out(text);
-  std::transform(out.begin(), out.end(), out.begin(),
-                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
-  return out;
-}
-
 base::Failure refuse(std::string_view text, std::string_view why) {
   std::string shown;
   for (const char c : text.substr(0, 120)) {
@@ -136,14 +127,14 @@ base::Result<ImageReference> ImageReference::parse(std::string_view text) {
   }
   const std::size_t slash = name.find('/');
   const bool with_registry = slash != std::string_view::npos && names_registry(name.substr(0, slash));
-  reference.registry_ = with_registry ? lower(name.substr(0, slash)) : std::string(kDefaultRegistry);
+  reference.registry_ = with_registry ? base::ascii_lower(name.substr(0, slash)) : std::string(kDockerHub);
   if (!is_registry(reference.registry_)) return refuse(text, "the registry is not a host name with an optional port");
   // Docker Hub's names of old.
   if (reference.registry_ == "index.docker.io" || reference.registry_ == "registry-1.docker.io") {
-    reference.registry_ = std::string(kDefaultRegistry);
+    reference.registry_ = std::string(kDockerHub);
   }
   reference.repository_ = std::string(with_registry ? name.substr(slash + 1) : name);
-  const bool official = reference.registry_ == kDefaultRegistry && reference.repository_.find('/') == std::string::npos;
+  const bool official = reference.registry_ == kDockerHub && reference.repository_.find('/') == std::string::npos;
   if (official) reference.repository_.insert(0, kOfficialPrefix);
   if (!is_repository(reference.repository_)) {
     return refuse(text, "the repository is not lower-case words joined by '/', '.', '_' or '-'");

@@ -11,6 +11,9 @@
 
 namespace cleanroom::model {
 
+// The registry of a reference that names none.
+inline constexpr std::string_view kDockerHub = "docker.io";
+
 class ImageReference {
  public:
   // invalid_input (image_ref_invalid) for anything outside the grammar: schemes, upper-case repositories, empty or

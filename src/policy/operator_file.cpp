@@ -44,7 +44,7 @@ base::Error insecure(const std::filesystem::path& path, std::string_view why, st
       .with_hint(std::move(hint));
 }
 
-base::Error invalid(std::string message) {
+base::Error unusable_file(std::string message) {
   return {base::Code::invalid_input, "config_invalid", std::move(message)};
 }
 
@@ -67,7 +67,8 @@ bool is_below(const std::filesystem::path& path, const std::filesystem::path& ro
 base::Result<void> check_place(const std::filesystem::path& file, const OperatorPaths& paths) {
   std::error_code failure;
   const auto real = std::filesystem::canonical(file, failure);
-  if (failure) return base::fail(invalid(fmt::format("cannot resolve '{}': {}", file.string(), failure.message())));
+  if (failure)
+    return base::fail(unusable_file(fmt::format("cannot resolve '{}': {}", file.string(), failure.message())));
   for (const auto& root : paths.untrusted_roots) {
     const auto real_root = std::filesystem::canonical(root, failure);
     if (!failure && is_below(real, real_root)) {
@@ -92,11 +93,12 @@ base::Result<std::string> read_trusted(const base::Fd& fd, const std::filesystem
                                        const OperatorPaths& paths, std::size_t max_bytes) {
   struct stat status {};
   if (::fstat(fd.get(), &status) != 0) return base::fail(base::errno_error("stat", path.string()));
-  if (!S_ISREG(status.st_mode)) return base::fail(invalid(fmt::format("'{}' is not a regular file", path.string())));
+  if (!S_ISREG(status.st_mode))
+    return base::fail(unusable_file(fmt::format("'{}' is not a regular file", path.string())));
   CR_TRY(check_owner(path, status, paths.user));
   CR_TRY(check_place(path, paths));
   auto text = base::read_all(fd, path.string(), max_bytes);
-  if (!text) return base::fail(invalid(text.error().message));
+  if (!text) return base::fail(unusable_file(text.error().message));
   return text;
 }
 
@@ -141,9 +143,9 @@ base::Result<std::optional<OperatorFile>> read_operator_file(const OperatorPaths
     const auto& chosen = paths.directories.front();
     const auto exists = [&](const char* file) { return ::access((chosen / file).c_str(), F_OK) == 0; };
     if (!chosen.is_absolute() || !std::any_of(kFileNames.begin(), kFileNames.end(), exists)) {
-      return base::fail(
-          invalid(fmt::format("cannot use CLEANROOM_CONFIG_DIR '{}': it is not an absolute path of a directory with {}",
-                              chosen.string(), fmt::join(kFileNames, " or "))));
+      return base::fail(unusable_file(
+          fmt::format("cannot use CLEANROOM_CONFIG_DIR '{}': it is not an absolute path of a directory with {}",
+                      chosen.string(), fmt::join(kFileNames, " or "))));
     }
   }
   for (const auto& directory : paths.directories) {
@@ -151,7 +153,7 @@ base::Result<std::optional<OperatorFile>> read_operator_file(const OperatorPaths
     auto fd = open_without_waiting(path);
     if (!fd && (fd.error().os_errno == ENOENT || fd.error().os_errno == ENOTDIR)) continue;
     // One that cannot be read is not one that is not there: the ceiling may be in it.
-    if (!fd) return base::fail(invalid(fd.error().message));
+    if (!fd) return base::fail(unusable_file(fd.error().message));
     CR_ASSIGN(auto text, read_trusted(*fd, path, paths, kMaxOperatorFileBytes));
     return OperatorFile{path, std::move(text)};
   }
@@ -161,7 +163,7 @@ base::Result<std::optional<OperatorFile>> read_operator_file(const OperatorPaths
 base::Result<std::string> read_trusted_file(const std::filesystem::path& path, const OperatorPaths& paths,
                                             std::size_t max_bytes) {
   auto fd = open_without_waiting(path);
-  if (!fd) return base::fail(invalid(fd.error().message));
+  if (!fd) return base::fail(unusable_file(fd.error().message));
   return read_trusted(*fd, path, paths, max_bytes);
 }
 

@@ -24,7 +24,7 @@ constexpr const char* kName = "cleanroom.yaml";
 constexpr std::array<std::string_view, 3> kKeys = {"sandbox", "image", "ref"};
 using Keys = std::span<const std::string_view>;
 
-base::Error invalid(std::string message) {
+base::Error invalid_edit(std::string message) {
   return {base::Code::invalid_input, "policy_invalid", std::move(message)};
 }
 
@@ -32,7 +32,7 @@ base::Result<YamlNode> parse(std::string_view text) {
   base::Diagnostics diagnostics(kName, "policy_invalid");
   auto root = base::parse_yaml(text, diagnostics, {.max_bytes = kMaxPolicyBytes});
   if (root && !diagnostics.has_errors()) return std::move(*root);
-  return base::fail(invalid(fmt::format("cannot read policy:\n{}", fmt::join(diagnostics.lines(), "\n"))));
+  return base::fail(invalid_edit(fmt::format("cannot read policy:\n{}", fmt::join(diagnostics.lines(), "\n"))));
 }
 
 // Bytes [from, from + size) give way to `by`.
@@ -257,7 +257,7 @@ bool same(const YamlNode& a, const YamlNode& b, Keys keys, bool on_path = true) 
 }
 
 base::Failure cannot_edit(std::string_view why, const std::string& value) {
-  return base::fail(invalid(fmt::format("cannot change sandbox.image.ref in place: {}", why))
+  return base::fail(invalid_edit(fmt::format("cannot change sandbox.image.ref in place: {}", why))
                         .with_hint(fmt::format("write it by hand:\nsandbox:\n  image:\n    ref: {}", value)));
 }
 
@@ -269,16 +269,16 @@ base::Result<std::optional<model::ImageReference>> image_ref_of(std::string_view
   for (const auto key : kKeys) {
     if (node->kind == YamlNode::Kind::null) return std::nullopt;
     if (node->kind != YamlNode::Kind::mapping) {
-      return base::fail(invalid(fmt::format("cannot read policy: {}:{}:{}: expected a mapping", kName,
-                                            node->position.line, node->position.column)));
+      return base::fail(invalid_edit(fmt::format("cannot read policy: {}:{}:{}: expected a mapping", kName,
+                                                 node->position.line, node->position.column)));
     }
     node = node->find(key);
     if (node == nullptr) return std::nullopt;
   }
   if (node->kind == YamlNode::Kind::null) return std::nullopt;
   if (node->kind != YamlNode::Kind::scalar) {
-    return base::fail(invalid(fmt::format("cannot read policy: {}:{}:{}: sandbox.image.ref: expected text", kName,
-                                          node->position.line, node->position.column)));
+    return base::fail(invalid_edit(fmt::format("cannot read policy: {}:{}:{}: sandbox.image.ref: expected text", kName,
+                                               node->position.line, node->position.column)));
   }
   CR_ASSIGN(auto reference, model::ImageReference::parse(node->text));
   return std::optional(std::move(reference));

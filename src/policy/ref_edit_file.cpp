@@ -18,13 +18,13 @@ struct OpenPolicy {
   std::string text;
 };
 
-base::Error missing(const std::filesystem::path& file) {
+base::Error missing_policy(const std::filesystem::path& file) {
   return base::Error(base::Code::invalid_input, "policy_missing",
                      fmt::format("cannot read policy {}: no such file", base::quote_text(file.string(), 500)))
       .with_hint("write a cleanroom.yaml (docs/policy-reference.md), or name one");
 }
 
-base::Result<OpenPolicy> open_policy(const std::filesystem::path& file) {
+base::Result<OpenPolicy> open_policy_to_edit(const std::filesystem::path& file) {
   const auto refuse = [&](std::string_view why) {
     return base::fail(base::Code::invalid_input, "policy_invalid",
                       fmt::format("cannot read policy {}: {}", base::quote_text(file.string(), 500), why));
@@ -32,7 +32,7 @@ base::Result<OpenPolicy> open_policy(const std::filesystem::path& file) {
   std::error_code failure;
   OpenPolicy out;
   out.path = std::filesystem::canonical(file, failure);
-  if (failure == std::errc::no_such_file_or_directory) return base::fail(missing(file));
+  if (failure == std::errc::no_such_file_or_directory) return base::fail(missing_policy(file));
   if (failure) return refuse(failure.message());
   // A FIFO would hang the caller without O_NONBLOCK.
   CR_ASSIGN(const auto fd, base::open_file(out.path, O_RDONLY | O_NONBLOCK | O_NOCTTY));
@@ -52,16 +52,16 @@ base::Result<std::filesystem::path> find_policy_file(const std::filesystem::path
     std::error_code failure;
     if (std::filesystem::symlink_status(path, failure).type() != std::filesystem::file_type::not_found) return path;
   }
-  return base::fail(missing(directory / "cleanroom.yaml"));
+  return base::fail(missing_policy(directory / "cleanroom.yaml"));
 }
 
 base::Result<std::string> read_policy_text(const std::filesystem::path& file) {
-  CR_ASSIGN(auto policy, open_policy(file));
+  CR_ASSIGN(auto policy, open_policy_to_edit(file));
   return std::move(policy.text);
 }
 
 base::Result<RefChange> write_image_ref(const std::filesystem::path& file, const model::ImageReference& reference) {
-  CR_ASSIGN(const auto policy, open_policy(file));
+  CR_ASSIGN(const auto policy, open_policy_to_edit(file));
   CR_ASSIGN(const std::string text, replace_image_ref(policy.text, reference));
   if (text == policy.text) return RefChange::unchanged;
   const auto mode = policy.status.st_mode & 0777U;

@@ -1,6 +1,7 @@
 #include "src/registry/authorizer.h"
 
 #include "src/base/net/base64.h"
+#include "src/base/os/ascii.h"
 #include "src/registry/address_judge.h"
 #include "src/registry/challenges.h"
 #include "src/registry/secret_json.h"
@@ -18,7 +19,7 @@ using base::Secret;
 
 constexpr std::chrono::seconds kTokenTimeout{30};
 constexpr std::size_t kMaxAnswerBytes = 128u << 10;
-constexpr std::size_t kMaxTokenBytes = 32u << 10;
+constexpr std::size_t kMaxBearerTokenBytes = 32u << 10;
 constexpr std::chrono::seconds kDefaultLife{60};  // distribution's token specification
 
 // application/x-www-form-urlencoded, of ASCII.
@@ -39,8 +40,7 @@ void append_encoded(std::string& out, std::string_view text) {
 }
 
 bool is_token(std::string_view text) {
-  return !text.empty() && text.size() <= kMaxTokenBytes &&
-         std::all_of(text.begin(), text.end(), [](char c) { return c > 0x20 && c < 0x7f; });
+  return !text.empty() && text.size() <= kMaxBearerTokenBytes && base::is_ascii_graphic(text);
 }
 
 base::Failure pull_failed(std::string message) {

@@ -5,6 +5,8 @@
 // A comma ends a parameter and a challenge alike: what follows is a parameter when a `=` comes after its name.
 #include "src/registry/challenges.h"
 
+#include "src/base/os/ascii.h"
+
 #include <algorithm>
 #include <set>
 
@@ -13,28 +15,15 @@ namespace {
 
 using base::Result;
 
-bool is_alnum(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-}
 bool is_token_char(char c) {
-  return is_alnum(c) || std::string_view("!#$%&'*+-.^_`|~").find(c) != std::string_view::npos;
+  return base::is_ascii_alnum(c) || std::string_view("!#$%&'*+-.^_`|~").find(c) != std::string_view::npos;
 }
 bool is_token68_char(char c) {
-  return is_alnum(c) || std::string_view("-._~+/").find(c) != std::string_view::npos;
+  return base::is_ascii_alnum(c) || std::string_view("-._~+/").find(c) != std::string_view::npos;
 }
 bool is_blank(char c) {
   return c == ' ' || c == '\t';
 }
-bool is_printable(std::string_view text) {
-  return std::all_of(text.begin(), text.end(), [](char c) { return c >= ' ' && c < '\x7f'; });
-}
-std::string lower(std::string_view text) {
-  std::string out(text);
-  std::transform(out.begin(), out.end(), out.begin(),
-                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
-  return out;
-}
-
 base::Failure malformed(std::string_view why) {
   return base::fail(base::Code::invalid_input, fmt::format("cannot read the registry's WWW-Authenticate: {}", why));
 }
@@ -95,7 +84,7 @@ class Parser {
     if (++challenges_ > kMaxChallenges) return malformed("it has too many challenges");
     if (!text_.empty() && !is_blank(text_.front()) && text_.front() != ',') return malformed("a scheme is no token");
     in_challenge_ = true;
-    scheme_ = lower(name);
+    scheme_ = base::ascii_lower(name);
     has_token68_ = false;
     first_parameter_ = true;
     seen_.clear();
@@ -122,7 +111,7 @@ class Parser {
     if (!in_challenge_ || has_token68_) return malformed("a parameter has no scheme");
     if (!separated && !first_parameter_) return malformed("a comma is missing");
     first_parameter_ = false;
-    auto key = lower(name);
+    auto key = base::ascii_lower(name);
     skip_blanks();
     take('=');
     skip_blanks();
@@ -136,7 +125,7 @@ class Parser {
                                : key == "error"   ? &bearer_.error
                                                   : nullptr;
     if (field == nullptr) return {};
-    if (!is_printable(value)) return malformed("a parameter of Bearer is not printable ASCII");
+    if (!base::is_ascii_printable(value)) return malformed("a parameter of Bearer is not printable ASCII");
     *field = std::move(value);
     return {};
   }

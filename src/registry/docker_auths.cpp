@@ -1,7 +1,9 @@
 #include "src/registry/docker_auths.h"
 
 #include "src/base/net/base64.h"
+#include "src/base/os/ascii.h"
 #include "src/credentials/sources.h"
+#include "src/model/image_reference.h"
 
 #include <algorithm>
 #include <tuple>
@@ -13,23 +15,16 @@ using base::Json;
 using base::Result;
 using base::Secret;
 using credentials::kMaxTokenBytes;
+using model::kDockerHub;
 
-constexpr std::string_view kDockerHub = "docker.io";
 constexpr std::string_view kIdentityTokenUser = "<token>";
 
 base::Failure invalid(std::string_view why) {
   return base::fail(base::Code::invalid_input, std::string(why));
 }
 
-std::string lower(std::string_view text) {
-  std::string out(text);
-  std::transform(out.begin(), out.end(), out.begin(),
-                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
-  return out;
-}
-
 std::string canonical_host(std::string_view host) {
-  auto name = lower(host);
+  auto name = base::ascii_lower(host);
   return name == "index.docker.io" || name == "registry-1.docker.io" ? std::string(kDockerHub) : name;
 }
 
@@ -76,12 +71,9 @@ std::optional<Best> best_of(const Json& root, const char* member, std::string_vi
   return best;
 }
 
-bool is_printable(std::string_view text) {
-  return std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c < '\x7f'; });
-}
-
 Result<void> check_token(const Secret& token) {
-  if (token.size() > kMaxTokenBytes || !is_printable(token.reveal())) return invalid("a token in it is no token");
+  if (token.size() > kMaxTokenBytes || !base::is_ascii_graphic(token.reveal()))
+    return invalid("a token in it is no token");
   return {};
 }
 

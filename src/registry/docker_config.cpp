@@ -3,6 +3,7 @@
 #include "src/base/os/io.h"
 #include "src/base/os/secret_io.h"
 #include "src/credentials/sources.h"
+#include "src/model/image_reference.h"
 #include "src/policy/operator_config.h"
 #include "src/registry/docker_auths.h"
 
@@ -85,7 +86,7 @@ Result<std::optional<Login>> ask_helper(const DockerConfigOptions& options, cons
   if (!path) return base::fail(unavailable(program, "it is not in PATH"));
   base::SpawnOptions spawn{
       .argv = {path->string(), "get"}, .environment = options.environment, .working_directory = "/"};
-  const std::string server = registry == "docker.io" ? kDockerHubServer : registry;
+  const std::string server = registry == model::kDockerHub ? kDockerHubServer : registry;
   const auto done =
       base::run_for_secret(std::move(spawn), server, base::deadline_in(options.time_limit), kMaxHelperOutputBytes);
   if (!done && done.error().code == Code::timeout) {

@@ -6,7 +6,6 @@ namespace cleanroom::registry {
 namespace {
 
 // The one registry that does not answer by its name.
-constexpr std::string_view kDockerHub = "docker.io";
 constexpr std::string_view kDockerHubHost = "registry-1.docker.io";
 
 Endpoint endpoint(const std::string& registry, const std::vector<policy::RegistryConfig>& configured, bool mirror) {
@@ -19,7 +18,7 @@ Endpoint endpoint(const std::string& registry, const std::vector<policy::Registr
     made.token_realm = found->token_realm.value_or("");
   }
   made.base_url = (made.insecure ? "http://" : "https://");
-  made.base_url += registry == kDockerHub ? kDockerHubHost : std::string_view(registry);
+  made.base_url += registry == model::kDockerHub ? kDockerHubHost : std::string_view(registry);
   return made;
 }
 

@@ -18,7 +18,7 @@ using base::Code;
 using base::fail;
 using base::Result;
 
-constexpr std::chrono::minutes kTimeLimit{10};
+constexpr std::chrono::minutes kEngineTimeLimit{10};
 constexpr const char* kDockerSocket = "/var/run/docker.sock";
 
 Result<void> check_name(const std::string& name) {
@@ -81,10 +81,10 @@ Result<image::ImageSource> open_docker_image(const std::string& name, const std:
   CR_TRY(check_name(name));
   CR_ASSIGN(base::Fd archive, base::open_file(spool, O_TMPFILE | O_RDWR, 0600));
   base::HttpRequest request{.url = fmt::format("http://localhost/images/{}/get", name),
-                            .deadline = base::deadline_in(kTimeLimit),
+                            .deadline = base::deadline_in(kEngineTimeLimit),
                             .stop = stop};
   CR_ASSIGN(request.unix_socket, docker_socket());
-  request.stall_timeout = kTimeLimit;  // the engine packs before it sends
+  request.stall_timeout = kEngineTimeLimit;  // the engine packs before it sends
   FileSink sink(archive, limits.expanded_bytes);
   base::HttpClient client;
   auto response = client.perform(request, &sink);
@@ -117,7 +117,7 @@ Result<image::ImageSource> open_podman_image(const std::string& name, const std:
   CR_ASSIGN(auto process, base::Process::spawn(options));
   errors.write = {};
   std::string said;
-  const base::Deadline deadline = base::deadline_in(kTimeLimit);
+  const base::Deadline deadline = base::deadline_in(kEngineTimeLimit);
   for (std::array<std::byte, 4096> part{};;) {
     pollfd ready{errors.read.get(), POLLIN, 0};
     if (stop.stop_requested()) return fail(Code::cancelled, "cancelled", "the pull was cancelled");

@@ -1,6 +1,7 @@
 #include "src/registry/manifests.h"
 
 #include "src/base/net/sha256.h"
+#include "src/base/os/ascii.h"
 #include "src/base/text/json.h"
 #include "src/image/image_error.h"
 #include "src/image/image_source.h"
@@ -19,10 +20,7 @@ constexpr std::chrono::milliseconds kTimeLimit{60'000};
 // Parameters of a media type say nothing here.
 std::string media_type_of(const base::HttpResponse& response) {
   const std::string_view value = response.header("content-type");
-  std::string type(value.substr(0, value.find_first_of("; \t")));
-  for (char& c : type)
-    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
-  return type;
+  return base::ascii_lower(value.substr(0, value.find_first_of("; \t")));
 }
 
 // Registries that serve documents as files say application/json or octet-stream; the document's own word counts then.

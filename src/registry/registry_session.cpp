@@ -1,5 +1,6 @@
 #include "src/registry/registry_session.h"
 
+#include "src/base/os/ascii.h"
 #include "src/base/os/random.h"
 #include "src/registry/address_judge.h"
 
@@ -41,8 +42,7 @@ class FinalSink final : public base::HttpSink {
 }  // namespace
 
 std::string resolve_location(std::string_view base, std::string_view reference) {
-  const bool clean = std::all_of(reference.begin(), reference.end(), [](char c) { return c > 0x20 && c < 0x7f; });
-  if (!clean || reference.empty()) return {};
+  if (!base::is_ascii_graphic(reference) || reference.empty()) return {};
   if (reference.starts_with("https://") || reference.starts_with("http://")) return std::string(reference);
   if (reference.starts_with("//") || !reference.starts_with('/')) return {};
   return base::url_origin(base) + std::string(reference);

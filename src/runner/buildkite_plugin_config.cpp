@@ -20,7 +20,7 @@ using base::fail;
 using base::Result;
 using Json = nlohmann::json;
 
-constexpr std::string_view kReason = "plugin_invalid";
+constexpr std::string_view kPluginInvalid = "plugin_invalid";
 constexpr std::size_t kMaxListItems = 1000;
 constexpr std::size_t kMaxText = 64 * 1024;
 constexpr std::uint32_t kMaxVcpus = 256;
@@ -28,17 +28,17 @@ constexpr std::uint64_t kMinMemoryMib = 64;
 constexpr std::uint64_t kMaxMemoryMib = 1024 * 1024;
 constexpr std::chrono::hours kMaxTimeout{24};
 
-base::Failure refuse(std::string_view option, std::string_view cause) {
-  return fail(Code::invalid_input, std::string(kReason),
+base::Failure refuse_option(std::string_view option, std::string_view cause) {
+  return fail(Code::invalid_input, std::string(kPluginInvalid),
               fmt::format("cannot use the plugin's option '{}': {}", option, cause));
 }
 
 Result<std::string> text_of(std::string_view option, const Json& value) {
-  if (!value.is_string()) return refuse(option, fmt::format("a string is expected, not {}", json_kind(value)));
+  if (!value.is_string()) return refuse_option(option, fmt::format("a string is expected, not {}", json_kind(value)));
   const std::string& text = value.get_ref<const std::string&>();
-  if (text.empty()) return refuse(option, "it is empty");
-  if (text.size() > kMaxText) return refuse(option, fmt::format("it is longer than {} bytes", kMaxText));
-  if (text.find('\0') != std::string::npos) return refuse(option, "it holds a NUL");
+  if (text.empty()) return refuse_option(option, "it is empty");
+  if (text.size() > kMaxText) return refuse_option(option, fmt::format("it is longer than {} bytes", kMaxText));
+  if (text.find('\0') != std::string::npos) return refuse_option(option, "it holds a NUL");
   return text;
 }
 
@@ -46,8 +46,8 @@ Result<std::string> text_of(std::string_view option, const Json& value) {
 Result<std::string> line_of(std::string_view option, const Json& value) {
   CR_ASSIGN(std::string text, text_of(option, value));
   const bool control = std::any_of(text.begin(), text.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; });
-  if (control) return refuse(option, "it holds a control character");
-  if (text.front() == '-') return refuse(option, "it starts with '-'");
+  if (control) return refuse_option(option, "it holds a control character");
+  if (text.front() == '-') return refuse_option(option, "it starts with '-'");
   return text;
 }
 
@@ -57,8 +57,10 @@ Result<std::vector<std::string>> list_of(std::string_view option, const Json& va
     CR_ASSIGN(list.emplace_back(), text_of(option, value));
     return list;
   }
-  if (!value.is_array()) return refuse(option, fmt::format("a list of strings is expected, not {}", json_kind(value)));
-  if (value.size() > kMaxListItems) return refuse(option, fmt::format("it has more than {} items", kMaxListItems));
+  if (!value.is_array())
+    return refuse_option(option, fmt::format("a list of strings is expected, not {}", json_kind(value)));
+  if (value.size() > kMaxListItems)
+    return refuse_option(option, fmt::format("it has more than {} items", kMaxListItems));
   for (std::size_t i = 0; i < value.size(); ++i) {
     CR_ASSIGN(list.emplace_back(), text_of(fmt::format("{}[{}]", option, i), value[i]));
   }
@@ -69,14 +71,14 @@ Result<bool> flag_of(std::string_view option, const Json& value) {
   if (value.is_boolean()) return value.get<bool>();
   if (value == "true") return true;
   if (value == "false") return false;
-  return refuse(option, fmt::format("true or false is expected, not {}", json_kind(value)));
+  return refuse_option(option, fmt::format("true or false is expected, not {}", json_kind(value)));
 }
 
 // A number, or a string for the parser of that unit.
 Result<std::string> number_text_of(std::string_view option, const Json& value) {
   if (value.is_number_unsigned()) return std::to_string(value.get<std::uint64_t>());
   if (value.is_string()) return line_of(option, value);
-  return refuse(option, fmt::format("a whole number is expected, not {}", json_kind(value)));
+  return refuse_option(option, fmt::format("a whole number is expected, not {}", json_kind(value)));
 }
 
 Result<void> set_image(PluginOptions& options, std::string_view name, const Json& value) {
@@ -87,7 +89,7 @@ Result<void> set_image(PluginOptions& options, std::string_view name, const Json
 Result<void> set_policy(PluginOptions& options, std::string_view name, const Json& value) {
   CR_ASSIGN(const std::string path, line_of(name, value));
   if (path.front() == '/' || path.front() == '~' || fmt::format("/{}/", path).find("/../") != std::string::npos)
-    return refuse(name, "it is to be a path inside the checkout");
+    return refuse_option(name, "it is to be a path inside the checkout");
   options.policy = path;
   return {};
 }
@@ -95,7 +97,7 @@ Result<void> set_policy(PluginOptions& options, std::string_view name, const Jso
 Result<void> set_workdir(PluginOptions& options, std::string_view name, const Json& value) {
   CR_ASSIGN(const std::string path, line_of(name, value));
   if (path.front() != '/' || path == "/" || fmt::format("{}/", path).find("/../") != std::string::npos)
-    return refuse(name, "it is to be an absolute path without '..', below '/'");
+    return refuse_option(name, "it is to be an absolute path without '..', below '/'");
   options.workdir = path;
   return {};
 }
@@ -121,7 +123,7 @@ Result<void> set_outputs(PluginOptions& options, std::string_view name, const Js
 Result<void> set_command(PluginOptions& options, std::string_view name, const Json& value) {
   // A string would be one word here and a shell line to its author.
   if (!value.is_array() || value.empty())
-    return refuse(name, "a list of words is expected, as in [\"make\", \"test\"]");
+    return refuse_option(name, "a list of words is expected, as in [\"make\", \"test\"]");
   CR_ASSIGN(options.command, list_of(name, value));
   return {};
 }
@@ -133,7 +135,7 @@ Result<void> set_shell(PluginOptions& options, std::string_view name, const Json
   } else {
     CR_ASSIGN(options.shell, list_of(name, value));
   }
-  if (options.shell.empty()) return refuse(name, "it is empty");
+  if (options.shell.empty()) return refuse_option(name, "it is empty");
   return {};
 }
 
@@ -141,7 +143,7 @@ Result<void> set_vcpus(PluginOptions& options, std::string_view name, const Json
   CR_ASSIGN(const std::string text, number_text_of(name, value));
   const auto number = parse_digits(text);
   if (!number || *number < 1 || *number > kMaxVcpus)
-    return refuse(name, fmt::format("a whole number from 1 to {} is expected", kMaxVcpus));
+    return refuse_option(name, fmt::format("a whole number from 1 to {} is expected", kMaxVcpus));
   options.vcpus = static_cast<std::uint32_t>(*number);
   return {};
 }
@@ -149,7 +151,7 @@ Result<void> set_vcpus(PluginOptions& options, std::string_view name, const Json
 Result<void> set_memory(PluginOptions& options, std::string_view name, const Json& value) {
   CR_ASSIGN(const std::string text, number_text_of(name, value));
   auto memory = parse_memory_mib(text);
-  if (!memory) return refuse(name, memory.error().message);
+  if (!memory) return refuse_option(name, memory.error().message);
   options.memory_mib = *memory;
   return {};
 }
@@ -157,7 +159,7 @@ Result<void> set_memory(PluginOptions& options, std::string_view name, const Jso
 Result<void> set_timeout(PluginOptions& options, std::string_view name, const Json& value) {
   CR_ASSIGN(const std::string text, number_text_of(name, value));
   auto timeout = parse_job_timeout(text);
-  if (!timeout) return refuse(name, timeout.error().message);
+  if (!timeout) return refuse_option(name, timeout.error().message);
   options.timeout = *timeout;
   return {};
 }
@@ -212,27 +214,27 @@ Result<PluginOptions> plugin_options_from(const Json& configuration) {
   if (configuration.is_null()) return options;
   if (!configuration.is_object())
     return fail(
-        Code::invalid_input, std::string(kReason),
+        Code::invalid_input, std::string(kPluginInvalid),
         fmt::format("cannot read the plugin's options: a mapping is expected, not {}", json_kind(configuration)));
   std::set<std::string_view> seen;
   for (const auto& [name, value] : configuration.items()) {
     const Option* option = find_option(name);
     if (option == nullptr) {
       base::Error error(
-          Code::invalid_input, std::string(kReason),
+          Code::invalid_input, std::string(kPluginInvalid),
           fmt::format("cannot use the plugin's option {}: there is no such option", base::quote_text(name)));
       const auto meant = base::did_you_mean(name, plugin_option_names());
       return fail(std::move(error).with_hint(
           meant ? fmt::format("did you mean '{}'?", *meant)
                 : fmt::format("the options are: {}", fmt::join(plugin_option_names(), ", "))));
     }
-    if (value.is_null()) return refuse(name, "it is null; give it a value, or leave it out");
+    if (value.is_null()) return refuse_option(name, "it is null; give it a value, or leave it out");
     if (!seen.insert(option->name).second)
-      return refuse(name, fmt::format("'{}' and '{}' are the same option", option->name, option->synonym));
+      return refuse_option(name, fmt::format("'{}' and '{}' are the same option", option->name, option->synonym));
     CR_TRY(option->set(options, name, value));
   }
   if (!options.command.empty() && !options.shell.empty())
-    return refuse("shell", "'command' is run without a shell; remove one of them");
+    return refuse_option("shell", "'command' is run without a shell; remove one of them");
   return options;
 }
 
@@ -249,10 +251,10 @@ Result<std::chrono::seconds> parse_job_timeout(std::string_view text) {
   else
     duration = parse_go_duration(text);
   if (!duration)
-    return fail(Code::invalid_input, std::string(kReason),
+    return fail(Code::invalid_input, std::string(kPluginInvalid),
                 fmt::format("{} is no duration; write 90s, 15m or 1h30m", base::quote_text(text)));
   if (*duration < std::chrono::seconds{1} || *duration > kMaxTimeout)
-    return fail(Code::invalid_input, std::string(kReason),
+    return fail(Code::invalid_input, std::string(kPluginInvalid),
                 fmt::format("{} is not between 1s and {}h", base::quote_text(text), kMaxTimeout.count()));
   return std::chrono::ceil<std::chrono::seconds>(*duration);
 }
@@ -283,11 +285,11 @@ Result<std::uint64_t> parse_memory_mib(std::string_view text) {
   }
   const auto number = parse_digits(text);
   if (!number)
-    return fail(Code::invalid_input, std::string(kReason),
+    return fail(Code::invalid_input, std::string(kPluginInvalid),
                 fmt::format("{} is no amount of memory; write MiB as a number, 512m or 2g", original));
   const std::uint64_t mib = static_cast<std::uint64_t>(*number) * scale_kib / 1024;
   if (mib < kMinMemoryMib || mib > kMaxMemoryMib)
-    return fail(Code::invalid_input, std::string(kReason),
+    return fail(Code::invalid_input, std::string(kPluginInvalid),
                 fmt::format("{} is not between {} MiB and {} MiB", original, kMinMemoryMib, kMaxMemoryMib));
   return mib;
 }

@@ -12,12 +12,12 @@ using base::fail;
 using base::Result;
 using Words = std::vector<std::string>;
 
-constexpr std::string_view kReason = "command_invalid";
+constexpr std::string_view kCommandInvalid = "command_invalid";
 constexpr std::size_t kMaxScriptPath = 4096;
 constexpr std::size_t kMaxShellWords = 64;
 
-base::Failure refuse(std::string message) {
-  return fail(Code::invalid_input, std::string(kReason), std::move(message));
+base::Failure refuse_command(std::string message) {
+  return fail(Code::invalid_input, std::string(kCommandInvalid), std::move(message));
 }
 
 // The path below the checkout that `text` names, normalised without looking at any file; empty when it leaves it.
@@ -56,7 +56,7 @@ Result<Words> shell_for_file(Words shell) {
   const bool flag = shell.size() > 1 && shell.back().size() > 1 && shell.back()[0] == '-' && shell.back()[1] != '-' &&
                     shell.back().back() == 'c';
   if (!flag)
-    return refuse(
+    return refuse_command(
         fmt::format("cannot run the command: it is longer than {} bytes, and the shell takes it as an argument",
                     kMaxArgumentBytes));
   shell.back().pop_back();
@@ -70,11 +70,12 @@ bool is_blank(std::string_view text) {
 }
 
 Result<void> take_argv(CommandPlan& plan, const Words& argv) {
-  if (argv.front().empty()) return refuse("cannot run the command: its first word is empty");
+  if (argv.front().empty()) return refuse_command("cannot run the command: its first word is empty");
   for (const std::string& word : argv) {
     if (word.size() > kMaxArgumentBytes)
-      return refuse(fmt::format("cannot run the command: an argument is longer than {} bytes", kMaxArgumentBytes));
-    if (word.find('\0') != std::string::npos) return refuse("cannot run the command: an argument holds a NUL");
+      return refuse_command(
+          fmt::format("cannot run the command: an argument is longer than {} bytes", kMaxArgumentBytes));
+    if (word.find('\0') != std::string::npos) return refuse_command("cannot run the command: an argument holds a NUL");
     plan.display += (plan.display.empty() ? "" : " ") + word;
   }
   plan.kind = CommandPlan::Kind::argv;
@@ -84,7 +85,7 @@ Result<void> take_argv(CommandPlan& plan, const Words& argv) {
 
 Result<CommandPlan> plan_argv(const CommandInput& input) {
   if (!is_blank(input.command))
-    return refuse("cannot run both the step's command and the plugin's: remove one of them");
+    return refuse_command("cannot run both the step's command and the plugin's: remove one of them");
   CommandPlan plan;
   CR_TRY(take_argv(plan, input.argv));
   return plan;
@@ -96,12 +97,12 @@ Result<CommandPlan> plan_command(const CommandInput& input,
                                  const std::function<bool(const std::string&)>& is_in_checkout) {
   if (!input.argv.empty()) return plan_argv(input);
   if (is_blank(input.command)) {
-    return fail(base::Error(Code::invalid_input, std::string(kReason), "cannot run the step: it has no command")
+    return fail(base::Error(Code::invalid_input, std::string(kCommandInvalid), "cannot run the step: it has no command")
                     .with_hint("give the step a `command`"));
   }
   if (input.command.size() > kMaxCommandBytes)
-    return refuse(fmt::format("cannot run the command: it is longer than {} bytes", kMaxCommandBytes));
-  if (input.command.find('\0') != std::string::npos) return refuse("cannot run the command: it holds a NUL");
+    return refuse_command(fmt::format("cannot run the command: it is longer than {} bytes", kMaxCommandBytes));
+  if (input.command.find('\0') != std::string::npos) return refuse_command("cannot run the command: it holds a NUL");
 
   CR_ASSIGN(std::vector<Words> shells, shells_of(input));
   CommandPlan plan;
@@ -134,7 +135,7 @@ Result<void> use_entrypoint(CommandPlan& plan, const Words& entrypoint, const Wo
   const Words& arguments = plan.entrypoint_arguments->empty() ? cmd : *plan.entrypoint_arguments;
   words.insert(words.end(), arguments.begin(), arguments.end());
   if (words.empty()) {
-    return fail(base::Error(Code::invalid_input, std::string(kReason),
+    return fail(base::Error(Code::invalid_input, std::string(kCommandInvalid),
                             "cannot run the image's entrypoint: it has neither an entrypoint nor a command")
                     .with_hint("give a command instead of --entrypoint"));
   }
@@ -150,12 +151,12 @@ Result<std::vector<std::string>> split_shell_words(std::string_view text) {
     if (c == ' ' || c == '\t' || c == '\n') {
       if (in_word) words.push_back(std::exchange(word, {}));
       in_word = false;
-      if (words.size() > kMaxShellWords) return refuse("cannot read the shell: too many words");
+      if (words.size() > kMaxShellWords) return refuse_command("cannot read the shell: too many words");
       continue;
     }
     in_word = true;
     if (c == '\\') {
-      if (++i == text.size()) return refuse("cannot read the shell: it ends in a backslash");
+      if (++i == text.size()) return refuse_command("cannot read the shell: it ends in a backslash");
       word += text[i];
     } else if (c == '\'' || c == '"') {
       for (++i; i < text.size() && text[i] != c; ++i) {
@@ -164,7 +165,7 @@ Result<std::vector<std::string>> split_shell_words(std::string_view text) {
         if (escape) ++i;
         word += text[i];
       }
-      if (i >= text.size()) return refuse("cannot read the shell: a quote is not closed");
+      if (i >= text.size()) return refuse_command("cannot read the shell: a quote is not closed");
     } else {
       word += c;
     }

@@ -1,5 +1,6 @@
 #include "src/runner/guest_session.h"
 
+#include "src/base/os/ascii.h"
 #include "src/base/os/io.h"
 
 #include <boost/asio/read.hpp>
@@ -60,7 +61,7 @@ Awaitable<Result<void>> expect_success(H2Stream& stream) {
   std::array<std::byte, channel::kMaxErrorText> buffer{};
   const auto n = co_await stream.read(buffer);
   for (const char c : base::as_text(std::span(buffer).first(n ? *n : 0)))
-    text += c >= ' ' && c <= '~' ? c : ' ';
+    text += base::is_ascii_printable(c) ? c : ' ';
   co_return base::fail(
       Code::guest_failure, "protocol_error",
       fmt::format("the guest's agent refuses a request: {} {}", status != nullptr ? *status : "?", text));
@@ -87,7 +88,7 @@ class FrameCollector final : public channel::FrameDecoder::Sink {
 std::string printable(std::string_view text) {
   std::string clean;
   for (const char c : text)
-    clean += c >= ' ' && c <= '~' ? c : '?';
+    clean += base::is_ascii_printable(c) ? c : '?';
   return clean;
 }
 

@@ -20,7 +20,7 @@ using base::fail;
 using base::Result;
 
 constexpr std::size_t kMaxEnvFileBytes = 4 * 1024 * 1024;
-constexpr std::string_view kReason = "environment_refused";
+constexpr std::string_view kEnvironmentRefused = "environment_refused";
 
 bool is_variable_name(std::string_view name) {
   const auto letter = [](char c) { return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_'; };
@@ -95,7 +95,7 @@ class Builder {
     for (const auto& [name, value] : result_.variables)
       total += name.size() + value.size() + 2;
     if (total > kMaxEnvironmentBytes)
-      return fail(Code::invalid_input, std::string(kReason),
+      return fail(Code::invalid_input, std::string(kEnvironmentRefused),
                   fmt::format("cannot pass the environment: {} bytes, the limit is {}", total, kMaxEnvironmentBytes));
     return std::move(result_);
   }
@@ -115,7 +115,7 @@ class Builder {
     const bool literal = request.value.has_value();
     const bool guarded = kind == VariableKind::credential || kind == VariableKind::host_owned;
     if (kind != VariableKind::agent_owned && (literal || !guarded || operator_allows(request.name))) return {};
-    base::Error error(Code::policy_denied, std::string(kReason),
+    base::Error error(Code::policy_denied, std::string(kEnvironmentRefused),
                       fmt::format("cannot pass '{}' into the guest: {}", request.name, why(kind)));
     if (kind == VariableKind::credential)
       return fail(std::move(error).with_hint("the operator of this host can list it; better, let the gateway use it"));
@@ -133,7 +133,7 @@ class Builder {
 
   Result<void> set_requested(const std::string& name, std::string value) {
     if (name.size() + 1 + value.size() > kMaxVariableBytes)
-      return fail(Code::invalid_input, std::string(kReason),
+      return fail(Code::invalid_input, std::string(kEnvironmentRefused),
                   fmt::format("cannot pass '{}': it is longer than {} bytes", name, kMaxVariableBytes));
     result_.variables.insert_or_assign(name, std::move(value));
     note(Note::Level::debug, "'{}' is passed (asked for)", name);
@@ -168,13 +168,14 @@ Result<EnvironmentRequest> parse_environment_request(std::string_view text) {
   const std::size_t equals = text.find('=');
   const std::string_view name = text.substr(0, equals);
   if (!is_variable_name(name)) {
-    base::Error error(Code::invalid_input, std::string(kReason),
+    base::Error error(Code::invalid_input, std::string(kEnvironmentRefused),
                       fmt::format("cannot pass {}: not a variable's name", base::quote_text(name)));
     if (name.find('*') != std::string_view::npos) error.hint = "name each variable; there are no wildcards";
     return fail(std::move(error));
   }
   if (text.find('\0') != std::string_view::npos)
-    return fail(Code::invalid_input, std::string(kReason), fmt::format("cannot pass '{}': it holds a NUL", name));
+    return fail(Code::invalid_input, std::string(kEnvironmentRefused),
+                fmt::format("cannot pass '{}': it holds a NUL", name));
   EnvironmentRequest request{std::string(name), std::nullopt};
   if (equals != std::string_view::npos) request.value = std::string(text.substr(equals + 1));
   return request;
@@ -195,7 +196,7 @@ Result<std::set<std::string, std::less<>>> step_variable_names(const Environment
     struct stat status {};
     if (::fstat(file.get(), &status) != 0) return fail(base::errno_error("read", found->second));
     if (!S_ISREG(status.st_mode))
-      return fail(Code::invalid_input, std::string(kReason),
+      return fail(Code::invalid_input, std::string(kEnvironmentRefused),
                   fmt::format("cannot read {}: ${} is not a regular file", base::quote_text(found->second), variable));
     CR_ASSIGN(const std::string text, base::read_all(file, found->second, kMaxEnvFileBytes));
     if (variable == "BUILDKITE_ENV_FILE") return names_in_env_file(text);
@@ -206,7 +207,8 @@ Result<std::set<std::string, std::less<>>> step_variable_names(const Environment
 
 Result<std::set<std::string, std::less<>>> names_in_env_json(std::string_view text) {
   const auto bad = [] {
-    return fail(Code::invalid_input, std::string(kReason), "cannot read the agent's env file: not a JSON object");
+    return fail(Code::invalid_input, std::string(kEnvironmentRefused),
+                "cannot read the agent's env file: not a JSON object");
   };
   auto json = base::parse_json(text, "the agent's env file",
                                {.max_bytes = kMaxEnvFileBytes, .max_depth = 2, .max_values = 20'000});

@@ -23,7 +23,7 @@ using base::YamlNode;
 using Kind = YamlNode::Kind;
 using Json = nlohmann::json;
 
-constexpr std::string_view kReason = "pipeline_invalid";
+constexpr std::string_view kPipelineInvalid = "pipeline_invalid";
 constexpr std::string_view kPluginName = "cleanroom";
 constexpr std::size_t kMaxSteps = 5000;
 constexpr std::string_view kFileNames[] = {".buildkite/pipeline.yml",  ".buildkite/pipeline.yaml",
@@ -53,7 +53,7 @@ class Pipeline {
   enum class Overlay { onto_interpolation, job_only };
 
   base::Failure refuse(const YamlNode& node, std::string_view cause) const {
-    return fail(Code::invalid_input, std::string(kReason),
+    return fail(Code::invalid_input, std::string(kPipelineInvalid),
                 fmt::format("cannot use the pipeline '{}': line {}: {}", file_, node.position.line, cause));
   }
 
@@ -61,7 +61,7 @@ class Pipeline {
     std::vector<std::string> keys;
     for (const auto& [found, node] : steps_)
       keys.push_back(found);
-    base::Error error(Code::not_found, std::string(kReason),
+    base::Error error(Code::not_found, std::string(kPipelineInvalid),
                       fmt::format("cannot find step {} in '{}'", base::quote_text(key), file_));
     if (keys.empty()) return fail(std::move(error).with_hint("no command step of this file has a `key`"));
     const auto meant = base::did_you_mean(key, keys);
@@ -267,7 +267,7 @@ Result<std::filesystem::path> find_pipeline_file(const std::filesystem::path& ch
     std::error_code ignored;
     if (std::filesystem::is_regular_file(checkout / name, ignored)) return checkout / name;
   }
-  return fail(base::Error(Code::not_found, std::string(kReason),
+  return fail(base::Error(Code::not_found, std::string(kPipelineInvalid),
                           fmt::format("cannot find a pipeline file in '{}'", checkout.string()))
                   .with_hint(fmt::format("looked for: {}", fmt::join(kFileNames, ", "))));
 }
@@ -280,12 +280,12 @@ Result<PipelineStep> read_pipeline_step(const std::filesystem::path& file, std::
 
 Result<PipelineStep> parse_pipeline_step(std::string_view text, const std::string& file_name, std::string_view key,
                                          const Environment& environment) {
-  base::Diagnostics diagnostics(file_name, std::string(kReason));
+  base::Diagnostics diagnostics(file_name, std::string(kPipelineInvalid));
   const auto root = base::parse_lenient_yaml(text, diagnostics,
                                              {.max_bytes = kMaxPipelineBytes, .max_depth = 64, .max_nodes = 50'000});
   if (!root || diagnostics.has_errors()) {
     const auto lines = diagnostics.lines();
-    return fail(Code::invalid_input, std::string(kReason),
+    return fail(Code::invalid_input, std::string(kPipelineInvalid),
                 fmt::format("cannot read the pipeline: {}", lines.empty() ? file_name : lines.front()));
   }
   return Pipeline(file_name, environment).step(*root, key);

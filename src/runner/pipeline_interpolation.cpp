@@ -1,5 +1,6 @@
 #include "src/runner/pipeline_interpolation.h"
 
+#include "src/base/os/ascii.h"
 #include "src/base/text/diagnostic.h"
 
 #include <fmt/format.h>
@@ -17,15 +18,12 @@ using base::Result;
 constexpr int kMaxNesting = 64;
 constexpr std::size_t kMaxResult = 4 * 1024 * 1024;
 
-base::Failure refuse(std::string message) {
+base::Failure refuse_interpolation(std::string message) {
   return base::fail(Code::invalid_input, "pipeline_invalid", std::move(message));
 }
 
-bool is_letter(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
 bool is_name_character(char c) {
-  return is_letter(c) || (c >= '0' && c <= '9') || c == '_';
+  return base::is_ascii_alnum(c) || c == '_';
 }
 
 class Interpolator {
@@ -34,7 +32,7 @@ class Interpolator {
 
   // Up to the end, or to the '}' that ends a default.
   Result<std::string> expression(bool in_brace, int nesting) {
-    if (nesting > kMaxNesting) return refuse("cannot expand a variable: too many nested defaults");
+    if (nesting > kMaxNesting) return refuse_interpolation("cannot expand a variable: too many nested defaults");
     std::string out;
     while (!at_end() && !(in_brace && peek() == '}')) {
       if (starts_with("\\\\")) {
@@ -50,7 +48,7 @@ class Interpolator {
       } else {
         out += text_[position_++];
       }
-      if (out.size() > kMaxResult) return refuse("cannot expand a variable: the result is too long");
+      if (out.size() > kMaxResult) return refuse_interpolation("cannot expand a variable: the result is too long");
     }
     return out;
   }
@@ -79,12 +77,13 @@ class Interpolator {
       ++position_;
       return brace(nesting);
     }
-    if (!is_letter(peek())) return std::string("$");
+    if (!base::is_ascii_letter(peek())) return std::string("$");
     return std::string(lookup(name()).value_or(""));
   }
 
   Result<std::string> brace(int nesting) {
-    if (at_end() || !is_letter(peek())) return refuse("cannot expand '${': a variable's name is expected");
+    if (at_end() || !base::is_ascii_letter(peek()))
+      return refuse_interpolation("cannot expand '${': a variable's name is expected");
     const std::string_view variable = name();
     const auto value = lookup(variable);
     std::string result(value.value_or(""));
@@ -96,12 +95,14 @@ class Interpolator {
     } else if (starts_with("?")) {
       ++position_;
       CR_ASSIGN(const std::string message, expression(true, nesting + 1));
-      if (!value) return refuse(fmt::format("cannot expand ${}: {}", variable, base::quote_text(message)));
+      if (!value)
+        return refuse_interpolation(fmt::format("cannot expand ${}: {}", variable, base::quote_text(message)));
     } else if (starts_with(":")) {
       ++position_;
       CR_ASSIGN(result, substring(result));
     }
-    if (at_end() || peek() != '}') return refuse(fmt::format("cannot expand '${{{}': '}}' is expected", variable));
+    if (at_end() || peek() != '}')
+      return refuse_interpolation(fmt::format("cannot expand '${{{}': '}}' is expected", variable));
     ++position_;
     return result;
   }
@@ -124,13 +125,13 @@ class Interpolator {
   Result<std::string> substring(const std::string& value) {
     const long size = static_cast<long>(value.size());
     const auto offset = number(":}");
-    if (!offset) return refuse("cannot expand a substring: a number is expected");
+    if (!offset) return refuse_interpolation("cannot expand a substring: a number is expected");
     const long start = std::clamp<long>(*offset < 0 ? std::max(size + *offset, 0L) : *offset, 0, size);
     long end = size;
     if (!at_end() && peek() == ':') {
       ++position_;
       const auto length = number("}");
-      if (!length) return refuse("cannot expand a substring: a number is expected");
+      if (!length) return refuse_interpolation("cannot expand a substring: a number is expected");
       end = *length < 0 ? size + *length : (*length > size - start ? size : start + *length);
     }
     return end <= start ? std::string()

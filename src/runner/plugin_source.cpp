@@ -1,13 +1,11 @@
 #include "src/runner/plugin_source.h"
 
+#include "src/base/os/ascii.h"
+
 #include <algorithm>
 
 namespace cleanroom::runner {
 namespace {
-
-bool is_alphanumeric(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-}
 
 void remove_all(std::string& text, std::string_view what) {
   for (std::size_t at = text.find(what); at != std::string::npos; at = text.find(what, at))
@@ -63,10 +61,7 @@ std::string PluginSource::name() const {
     last.remove_prefix(1);
   std::string result;
   for (const char c : last) {
-    if (c >= 'A' && c <= 'Z')
-      result += static_cast<char>(c - 'A' + 'a');
-    else
-      result += is_alphanumeric(c) ? c : '-';
+    result += base::is_ascii_alnum(c) ? base::ascii_lower(c) : '-';
   }
   remove_all(result, "-buildkite-plugin-git");
   remove_all(result, "-buildkite-plugin");
@@ -76,7 +71,7 @@ std::string PluginSource::name() const {
 std::string PluginSource::identifier() const {
   std::string result;
   for (const char c : version.empty() ? location : location + "#" + version) {
-    if (is_alphanumeric(c))
+    if (base::is_ascii_alnum(c))
       result += c;
     else if (!result.empty() && result.back() != '-')
       result += '-';

@@ -2,6 +2,8 @@
 // whole, backslash escapes \" \\ \n \t \b, a backslash at the end of a line joins it to the next.
 #include "src/runner/workspace_disk_git.h"
 
+#include "src/base/os/ascii.h"
+
 #include <algorithm>
 #include <array>
 #include <cctype>
@@ -26,11 +28,8 @@ struct Setting {
   bool has_value = false;  // `key` alone means true
 };
 
-char lower(char c) {
-  return static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-}
 bool is_key_char(char c) {
-  return std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '-';
+  return base::is_ascii_alnum(c) || c == '-';
 }
 
 // Reads one setting after the other; fails for good at the first thing that is not Git configuration.
@@ -78,7 +77,7 @@ bool ConfigReader::read_subsection() {
 bool ConfigReader::read_section() {
   current_ = {};
   for (++position_; !at_end() && (is_key_char(peek()) || peek() == '.'); ++position_)
-    current_.section += lower(peek());
+    current_.section += base::ascii_lower(peek());
   if (!at_end() && (peek() == ' ' || peek() == '\t') && !read_subsection()) return false;
   if (at_end() || peek() != ']' || current_.section.empty()) return false;
   ++position_;
@@ -131,7 +130,7 @@ std::optional<Setting> ConfigReader::next() {
       Setting setting = current_;
       if (setting.section.empty() || std::isalpha(static_cast<unsigned char>(peek())) == 0) break;
       for (; !at_end() && is_key_char(peek()); ++position_)
-        setting.key += lower(peek());
+        setting.key += base::ascii_lower(peek());
       skip_blanks();
       setting.has_value = !at_end() && peek() == '=';
       if (setting.has_value) {
@@ -280,7 +279,7 @@ std::string strip_url_credentials(std::string_view text) {
     if (colon == std::string_view::npos) break;
     const std::string_view scheme = text.substr(scheme_start(text, colon), colon - scheme_start(text, colon));
     const bool ssh = scheme == "ssh" || scheme == "git+ssh" || scheme == "ssh+git";
-    const bool http = scheme.size() >= 4 && lower(scheme[0]) == 'h' && lower(scheme[1]) == 't';
+    const bool http = scheme.size() >= 4 && base::ascii_lower(scheme[0]) == 'h' && base::ascii_lower(scheme[1]) == 't';
     out += text.substr(0, colon + 3);
     text.remove_prefix(colon + 3);
     const std::string_view authority = text.substr(0, text.find_first_of("/?# \t\r\n\"'<>"));

@@ -100,7 +100,7 @@ bool is_parent(const std::filesystem::path& directory) {
 }
 
 // The leaf's name has its runner's process id: one that has ended left it.
-void sweep(const std::filesystem::path& parent) {
+void sweep_leaves(const std::filesystem::path& parent) {
   std::error_code error;
   for (const auto& entry : std::filesystem::directory_iterator(parent, error)) {
     const auto name = entry.path().filename().native();
@@ -125,7 +125,7 @@ Result<std::filesystem::path> find_cgroup_parent() {
     // These two are welcome where they are delegated; one write for each: all of a write or nothing is done.
     for (const char* controller : {"+cpu", "+io"})
       (void)write_value(place / "cgroup.subtree_control", controller);
-    sweep(place);
+    sweep_leaves(place);
     return place;
   }
   return base::fail(no_cgroup("no cgroup with the memory and pids controllers is delegated to this user"));

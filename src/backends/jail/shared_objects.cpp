@@ -58,7 +58,7 @@ Result<std::optional<std::string>> loader_of(const std::filesystem::path& progra
 }
 
 // Changes whenever the answer could; empty: it cannot be kept.
-std::string key_of(const std::filesystem::path& program) {
+std::string link_key_of(const std::filesystem::path& program) {
   struct stat file {};
   struct stat index {};
   if (::stat(program.c_str(), &file) != 0) return {};
@@ -102,7 +102,7 @@ std::optional<std::vector<std::filesystem::path>> paths_of(const std::string& li
 
 Result<std::vector<std::filesystem::path>> shared_objects_of(const std::filesystem::path& program,
                                                              const std::filesystem::path& cache_directory) {
-  const auto key = cache_directory.empty() ? std::string{} : key_of(program);
+  const auto key = cache_directory.empty() ? std::string{} : link_key_of(program);
   if (!key.empty()) {
     const auto kept = base::read_file(cache_directory / key, kMaxList);
     if (kept && kept->ends_with('\n')) {

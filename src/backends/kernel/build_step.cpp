@@ -18,9 +18,9 @@ using base::Result;
 
 namespace {
 
-constexpr off_t kTail = 4096;                      // of the log, shown when a step fails
-constexpr std::chrono::seconds kStopLimit{10};     // for a step that was asked to end
-constexpr std::chrono::seconds kVersionLimit{30};  // on a busy machine
+constexpr off_t kTail = 4096;                       // of the log, shown when a step fails
+constexpr std::chrono::seconds kStepStopLimit{10};  // for a step that was asked to end
+constexpr std::chrono::seconds kVersionLimit{30};   // on a busy machine
 
 // What the step wrote last: from `begin` on, at most kTail bytes, whole lines.
 std::string tail_of(const base::Fd& log, off_t begin) {
@@ -36,7 +36,7 @@ std::string tail_of(const base::Fd& log, off_t begin) {
 }
 
 // Waits for the end of the process; asks it to stop when it is interrupted or out of time.
-Result<base::ExitStatus> wait_for(base::Process& process, const BuildContext& context) {
+Result<base::ExitStatus> wait_for_step(base::Process& process, const BuildContext& context) {
   std::array<pollfd, 2> entries{
       pollfd{process.pidfd().get(), POLLIN, 0},
       pollfd{context.interrupt != nullptr ? context.interrupt->get() : -1, POLLIN, 0},
@@ -48,7 +48,7 @@ Result<base::ExitStatus> wait_for(base::Process& process, const BuildContext& co
     const bool interrupted = entries[1].revents != 0;
     if (!interrupted && base::time_left(context.deadline).count() > 0) continue;
     process.signal(SIGTERM);
-    if (!process.wait(base::deadline_in(kStopLimit))) process.signal(SIGKILL);
+    if (!process.wait(base::deadline_in(kStepStopLimit))) process.signal(SIGKILL);
     if (interrupted) return base::fail(Code::cancelled, "cancelled");
     return base::fail(Code::timeout, "it took too long");
   }
@@ -71,7 +71,7 @@ Result<void> run_step(const BuildStep& step, const BuildContext& context) {
   options.working_directory = step.working_directory;
   options.fds = {{1, &log}, {2, &log}};
   CR_ASSIGN(auto process, base::Process::spawn(options));
-  auto status = wait_for(process, context);
+  auto status = wait_for_step(process, context);
   if (!status) return base::fail(std::move(status.error()).with_context(fmt::format("cannot {}", step.what)));
   if (status->success()) return {};
   const std::string tail = tail_of(log, before.st_size);

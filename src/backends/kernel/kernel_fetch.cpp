@@ -19,8 +19,8 @@ using base::Result;
 
 namespace {
 
-constexpr std::chrono::hours kFetchLimit{1};    // a slow line; the scripts wait ten minutes for each other
-constexpr std::chrono::seconds kStopLimit{10};  // for a script that was asked to end
+constexpr std::chrono::hours kFetchLimit{1};          // a slow line; the scripts wait ten minutes for each other
+constexpr std::chrono::seconds kScriptStopLimit{10};  // for a script that was asked to end
 // What apt and the scripts go by; nothing else of our environment reaches them.
 constexpr const char* kPassed[] = {"PATH",     "HOME",       "XDG_DATA_HOME", "XDG_CACHE_HOME",
                                    "TMPDIR",   "APT_CONFIG", "http_proxy",    "https_proxy",
@@ -35,14 +35,14 @@ std::vector<std::string> passed_environment() {
   return environment;
 }
 
-Result<base::ExitStatus> wait_for(base::Process& process, const base::Fd* interrupt) {
+Result<base::ExitStatus> wait_for_script(base::Process& process, const base::Fd* interrupt) {
   std::array<pollfd, 2> entries{pollfd{process.pidfd().get(), POLLIN, 0},
                                 pollfd{interrupt != nullptr ? interrupt->get() : -1, POLLIN, 0}};
   const auto limit = std::chrono::milliseconds(kFetchLimit).count();
   const int ready = ::poll(entries.data(), entries.size(), static_cast<int>(limit));
-  if (ready > 0 && entries[0].revents != 0) return process.wait(base::deadline_in(kStopLimit));
+  if (ready > 0 && entries[0].revents != 0) return process.wait(base::deadline_in(kScriptStopLimit));
   process.signal(SIGTERM);  // the script's own trap removes what it has begun
-  (void)process.wait(base::deadline_in(kStopLimit));
+  (void)process.wait(base::deadline_in(kScriptStopLimit));
   if (ready == 0) return base::fail(Code::timeout, "it took more than an hour");
   return base::fail(Code::cancelled, "cancelled");
 }
@@ -59,7 +59,7 @@ Result<void> run_script(const char* script, const char* what, Refresh refresh, c
   if (refresh == Refresh::look_for_newer) options.argv.emplace_back("--refresh");
   if (standard_error) options.fds = {{1, &standard_error}, {2, &standard_error}};
   CR_ASSIGN(auto process, base::Process::spawn(options));
-  auto status = wait_for(process, interrupt);
+  auto status = wait_for_script(process, interrupt);
   if (!status) return base::fail(std::move(status.error()).with_context(fmt::format("cannot fetch {}", what)));
   if (status->success()) return {};
   return base::fail(

@@ -13,7 +13,7 @@ using base::Result;
 namespace {
 
 constexpr int kSchema = 1;
-constexpr std::size_t kMaxManifest = 64 * 1024;
+constexpr std::size_t kMaxKernelManifest = 64 * 1024;
 constexpr unsigned kMaxTickHz = 1000;  // the most that Kconfig offers
 
 struct TextField {
@@ -86,7 +86,7 @@ Result<KernelManifest> parse_kernel_manifest(std::string_view text, std::string_
 
 Result<KernelManifest> read_kernel_manifest(const std::filesystem::path& directory) {
   const auto path = directory / kManifestName;
-  CR_ASSIGN(const auto text, base::read_file(path, kMaxManifest));
+  CR_ASSIGN(const auto text, base::read_file(path, kMaxKernelManifest));
   return parse_kernel_manifest(text, path.native());
 }
 

@@ -25,7 +25,7 @@ base::Error ended() {
   return base::Error(Code::unavailable, "QEMU ended, or closed its monitor");
 }
 
-std::string text_of(const Json& object, const char* key) {
+std::string text_in(const Json& object, const char* key) {
   const auto found = object.find(key);
   return found != object.end() && found->is_string() ? found->get<std::string>() : std::string{};
 }
@@ -67,11 +67,11 @@ Result<void> QmpClient::keep(const Json& message) {
   if (message.contains("event") && events_.size() < kMaxEvents) {
     const auto data = message.find("data");
     const bool has_data = data != message.end() && data->is_object();
-    events_.push_back({text_of(message, "event"), has_data ? text_of(*data, "status") : std::string{}});
+    events_.push_back({text_in(message, "event"), has_data ? text_in(*data, "status") : std::string{}});
   }
   const auto error = message.find("error");
   if (error == message.end()) return {};
-  const std::string words = error->is_object() ? text_of(*error, "desc") : "";
+  const std::string words = error->is_object() ? text_in(*error, "desc") : "";
   return base::fail(Code::unavailable, "QEMU refuses: " + words.substr(0, kMaxShown));
 }
 

@@ -1,12 +1,12 @@
 #include "src/base/net/http_client.h"
 
+#include "src/base/os/ascii.h"
 #include "src/base/os/check.h"
 
 #include <curl/curl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
-#include <cctype>
 #include <cstdlib>
 #include <mutex>
 
@@ -57,13 +57,6 @@ struct Transfer {
   }
 };
 
-std::string lower(std::string_view text) {
-  std::string out(text);
-  std::transform(out.begin(), out.end(), out.begin(),
-                 [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-  return out;
-}
-
 std::string_view trimmed(std::string_view text) {
   const std::string_view blanks = " \t\r\n";
   const auto first = text.find_first_not_of(blanks);
@@ -87,7 +80,7 @@ std::size_t on_header(char* data, std::size_t size, std::size_t count, void* sel
   if (trimmed(line).empty()) transfer.head_ended = true;
   const auto colon = line.find(':');
   if (colon != std::string_view::npos)
-    transfer.response.headers.emplace(lower(line.substr(0, colon)), trimmed(line.substr(colon + 1)));
+    transfer.response.headers.emplace(ascii_lower(line.substr(0, colon)), trimmed(line.substr(colon + 1)));
   return line.size();
 }
 
@@ -317,7 +310,7 @@ std::string url_origin(std::string_view url) {
   const auto end = url.find_first_of("/?#", scheme + 3);
   std::string_view authority = url.substr(scheme + 3, end == std::string_view::npos ? end : end - scheme - 3);
   if (const auto at = authority.rfind('@'); at != std::string_view::npos) authority.remove_prefix(at + 1);
-  return lower(url.substr(0, scheme + 3)) + lower(authority);
+  return ascii_lower(url.substr(0, scheme + 3)) + ascii_lower(authority);
 }
 
 }  // namespace cleanroom::base

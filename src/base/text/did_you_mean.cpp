@@ -1,5 +1,7 @@
 #include "src/base/text/did_you_mean.h"
 
+#include "src/base/os/ascii.h"
+
 #include <algorithm>
 #include <array>
 
@@ -7,13 +9,6 @@ namespace cleanroom::base {
 namespace {
 
 constexpr std::size_t kMaxWord = 64;
-
-std::string lower(std::string_view text) {
-  std::string out(text.substr(0, kMaxWord));
-  std::transform(out.begin(), out.end(), out.begin(),
-                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
-  return out;
-}
 
 }  // namespace
 
@@ -43,8 +38,9 @@ std::size_t edit_distance(std::string_view a, std::string_view b) {
 std::optional<std::string> did_you_mean(std::string_view word, std::span<const std::string> known) {
   std::optional<std::string> best;
   std::size_t best_distance = 0;
+  const std::string given = ascii_lower(word.substr(0, kMaxWord));
   for (const auto& candidate : known) {
-    const std::size_t distance = edit_distance(lower(word), lower(candidate));
+    const std::size_t distance = edit_distance(given, ascii_lower(candidate));
     const std::size_t allowed = std::clamp<std::size_t>(candidate.size() / 3, 1, 3);
     if (distance > allowed || (best && distance >= best_distance)) continue;
     best = candidate;

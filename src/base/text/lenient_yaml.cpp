@@ -16,7 +16,7 @@ namespace cleanroom::base {
 namespace {
 
 // Thrown through yaml-cpp, whose parser is recursive, to end its run; never leaves this file.
-struct StopParsing {};
+struct StopLenientParsing {};
 
 std::size_t count_nodes(const YamlNode& node) {
   std::size_t count = 1;
@@ -27,9 +27,9 @@ std::size_t count_nodes(const YamlNode& node) {
   return count;
 }
 
-class TreeBuilder : public YAML::EventHandler {
+class LenientTreeBuilder : public YAML::EventHandler {
  public:
-  TreeBuilder(const YamlLimits& limits, Diagnostics& diagnostics) : limits_(limits), diagnostics_(diagnostics) {}
+  LenientTreeBuilder(const YamlLimits& limits, Diagnostics& diagnostics) : limits_(limits), diagnostics_(diagnostics) {}
 
   std::optional<YamlNode> take_root() { return std::move(root_); }
   int documents() const { return documents_; }
@@ -85,7 +85,7 @@ class TreeBuilder : public YAML::EventHandler {
 
   void stop(TextPosition position, std::string fault) {
     diagnostics_.error(position, {}, std::move(fault));
-    throw StopParsing{};
+    throw StopLenientParsing{};
   }
   void stop(const YAML::Mark& mark, std::string fault) { stop(position_of(mark), std::move(fault)); }
   void stop_at_limit(const YAML::Mark& mark) {
@@ -199,17 +199,17 @@ std::optional<YamlNode> parse_lenient_yaml(std::string_view text, Diagnostics& d
     diagnostics.error({}, {}, "not UTF-8 text");
     return std::nullopt;
   }
-  TreeBuilder builder(limits, diagnostics);
+  LenientTreeBuilder builder(limits, diagnostics);
   try {
     std::istringstream stream{std::string(text)};
     YAML::Parser parser(stream);
     while (parser.HandleNextDocument(builder)) {
     }
     if (builder.documents() == 0) diagnostics.error({}, {}, "the file is empty");
-  } catch (const StopParsing&) {
+  } catch (const StopLenientParsing&) {
     return std::nullopt;
   } catch (const YAML::Exception& error) {
-    diagnostics.error(TreeBuilder::position_of(error.mark), {}, fmt::format("not valid YAML: {}", error.msg));
+    diagnostics.error(LenientTreeBuilder::position_of(error.mark), {}, fmt::format("not valid YAML: {}", error.msg));
     return std::nullopt;
   } catch (const std::exception& error) {
     diagnostics.error({}, {}, fmt::format("not valid YAML: {}", error.what()));
