@@ -14,7 +14,7 @@ std::optional<ObjectId> ObjectId::parse(std::string_view text) {
     const auto digit = kDigits.find(text[i]);
     if (digit == std::string_view::npos) return std::nullopt;
     auto& byte = id.bytes[i / 2];
-    byte = static_cast<std::uint8_t>(byte << 4U | digit);
+    byte = static_cast<std::uint8_t>(unsigned{byte} << 4U | digit);
   }
   return id;
 }

@@ -91,7 +91,7 @@ GuestFile JobGateway::guest_file() const {
 void JobGateway::add_variables(Environment& environment) const {
   std::uint64_t count = 0;
   if (const auto found = environment.find("GIT_CONFIG_COUNT"); found != environment.end())
-    count = std::min<std::uint64_t>(parse_digits(found->second).value_or(0), kMaxGivenGitSettings);
+    count = std::min(static_cast<std::uint64_t>(parse_digits(found->second).value_or(0)), kMaxGivenGitSettings);
   for (auto& variable : git_gateway::guest_git_variables(count))
     environment.insert_or_assign(std::move(variable.name), std::move(variable.value));
 }

@@ -1,6 +1,7 @@
 #include "src/backends/firecracker/version.h"
 #include "src/base/os/atomic_file.h"
 #include "src/base/os/temp_dir.h"
+#include "tests/unit/capture_binding.h"
 
 #include <doctest/doctest.h>
 
@@ -52,7 +53,7 @@ TEST_SUITE("backends/firecracker_version") {
                                      {"1.16.0", true},
                                      {"1.17.0-dev", true},
                                      {"2.0.0", true}}) {
-      CAPTURE(text);
+      CAPTURE_BINDING(text);
       const auto checked = check_version(parse_version(std::string("Firecracker v") + text).value());
       CHECK(checked.has_value() == good);
       if (!good) CHECK(checked.error().reason == "vmm_unavailable");

@@ -1,5 +1,7 @@
 #include "src/backends/qemu/qemu_version.h"
 
+#include "tests/unit/capture_binding.h"
+
 #include <doctest/doctest.h>
 
 using namespace cleanroom::backends::qemu;
@@ -16,7 +18,7 @@ TEST_SUITE("backends/qemu_version") {
                                       {"QEMU emulator version 9.0.0", true},
                                       {"QEMU emulator version 10.1.0", true},
                                       {"QEMU emulator version 5.2.0", false}}) {
-      CAPTURE(text);
+      CAPTURE_BINDING(text);
       const auto version = parse_qemu_version(text);
       REQUIRE(version.has_value());
       CHECK(has_virtio_fix(*version) == fixed);

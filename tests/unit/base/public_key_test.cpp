@@ -3,6 +3,7 @@
 
 #include "src/base/net/base64.h"
 #include "src/base/os/io.h"
+#include "tests/unit/capture_binding.h"
 
 #include <doctest/doctest.h>
 
@@ -47,7 +48,7 @@ TEST_CASE("public keys: each accepted algorithm verifies what openssl(1) signed,
   for (const auto& [name, algorithm] :
        {Case{"p256", "ECDSA P-256"}, Case{"p384", "ECDSA P-384"}, Case{"rsa2048", "RSA 2048"},
         Case{"rsa3072", "RSA 3072"}, Case{"ed25519", "Ed25519"}}) {
-    CAPTURE(name);
+    CAPTURE_BINDING(name);
     const auto key = PublicKey::parse_pem(data(std::string(name) + ".pub"));
     REQUIRE(key);
     CHECK(key->algorithm() == algorithm);

@@ -1,5 +1,6 @@
 #include "src/egress/egress_server.h"
 
+#include "tests/unit/capture_binding.h"
 #include "tests/unit/egress/hello_builder.h"
 #include "tests/unit/egress/rig.h"
 
@@ -164,7 +165,8 @@ TEST_SUITE("egress/server") {
              Case{"SSH-2.0-client\r\n", "tls allow allowed", "no TLS"},
              Case{records(hello({sni("evil.test")})), "tls deny sni_mismatch", ""},
          }) {
-      CAPTURE(verdict + detail);
+      CAPTURE_BINDING(verdict);
+      CAPTURE_BINDING(detail);
       Rig rig(*policy::NetworkRules::build_recording({.any_public_name = true, .hosts = {}, .cidrs = {}}));
       rig.run([](Rig& r, std::string text) -> Awaitable<void> {
         (void)co_await exchange(r, "allowed.test:443", std::move(text), true);
@@ -193,7 +195,7 @@ TEST_SUITE("egress/server") {
              Case{records(hello({sni("127.0.0.1")})), "tls_invalid"},
              Case{records(hello({sni("allowed.test"), sni("evil.test")})), "tls_invalid"},
          }) {
-      CAPTURE(reason);
+      CAPTURE_BINDING(reason);
       Rig rig(rules({rule("allowed.test")}));
       rig.run([](Rig& r, std::string text) -> Awaitable<void> {
         const auto received = co_await exchange(r, "allowed.test:443", std::move(text));

@@ -155,7 +155,7 @@ TEST_SUITE("egress/parsers") {
   TEST_CASE("EGR-24 a later request is judged like the first, and a body cannot hide one") {
     const std::string first = "POST / HTTP/1.1\r\nHost: allowed.test\r\nContent-Length: 4\r\n\r\nbody";
     const std::string evil = "GET / HTTP/1.1\r\nHost: evil.test\r\n\r\n";
-    for (const std::size_t step : {1, 5, 1000}) {
+    for (const std::size_t step : {1UL, 5UL, 1000UL}) {
       CHECK(pass(first + evil, step).forwarded == first);
       CHECK(pass(first + evil, step).state == State::refused);
     }

@@ -32,7 +32,7 @@ Read read_in_steps(const std::string& bytes, std::size_t step) {
 // The same answer for several segmentations.
 Read read(const std::string& bytes) {
   const auto whole = read_in_steps(bytes, bytes.size());
-  for (const std::size_t step : {1, 2, 3, 5, 7, 100, 1000}) {
+  for (const std::size_t step : {1UL, 2UL, 3UL, 5UL, 7UL, 100UL, 1000UL}) {
     CAPTURE(step);
     const auto split = read_in_steps(bytes, step);
     CHECK(split.state == whole.state);
@@ -81,7 +81,7 @@ TEST_SUITE("egress/tls_client_hello") {
   TEST_CASE("EGR-21 one verdict for every segmentation, also over records") {
     const auto message = hello({sni("allowed.test"), extension(21, std::string(1400, '\0'))});
     const Read expected{State::complete, "allowed.test", false};
-    for (const std::size_t size : {1, 2, 3, 40, 500, 16384}) {
+    for (const std::size_t size : {1UL, 2UL, 3UL, 40UL, 500UL, 16384UL}) {
       CAPTURE(size);
       CHECK(read(records(message, size)) == expected);
     }

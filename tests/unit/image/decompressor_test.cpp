@@ -84,7 +84,8 @@ TEST_SUITE("image/decompressor") {
     for (const auto& [compression, packed] : streams) {
       for (const std::size_t step : {1u, 2u, 3u, 7u, 64u, 1u << 20}) {
         for (const std::size_t room : {2u, 3u, 100u, 1u << 16}) {
-          CAPTURE(to_string(compression));
+          const auto shown = to_string(compression);
+          CAPTURE(shown);
           CAPTURE(step);
           CAPTURE(room);
           check_text(unpack(compression, packed, step, room), two);
@@ -139,7 +140,8 @@ TEST_SUITE("image/decompressor") {
                                               {Compression::zstd, skippable("abc")}}) {
       for (std::size_t size = 1; size < packed.size(); ++size) {
         for (const std::size_t step : {1u, 1u << 20}) {
-          CAPTURE(to_string(compression));
+          const auto shown = to_string(compression);
+          CAPTURE(shown);
           CAPTURE(size);
           CAPTURE(step);
           CHECK(unpack(compression, packed.substr(0, size), step).reason == "image_invalid");

@@ -1,6 +1,7 @@
 #include "src/image/ext4_writer.h"
 
 #include "src/base/net/sha256.h"
+#include "tests/unit/capture_binding.h"
 #include "tests/unit/image/ext4_reader.h"
 #include "tests/unit/image/image_support.h"
 
@@ -204,7 +205,7 @@ TEST_SUITE("image/ext4_writer") {
         put(writer, {.path = name, .mode = 0644}, text);
     });
     for (const auto& [name, text] : files) {
-      CAPTURE(name);
+      CAPTURE_BINDING(name);
       CHECK(entries.at(name).size == text.size());
       CHECK(entries.at(name).content_sha256 == base::sha256_hex(text));
     }

@@ -1,6 +1,7 @@
 // Files and streams whose kind their content tells, and what images of a store are called.
 #include "src/image/image_names.h"
 #include "src/image/image_store.h"
+#include "tests/unit/capture_binding.h"
 #include "tests/unit/image/ext4_reader.h"
 #include "tests/unit/image/memory_files.h"
 
@@ -64,7 +65,7 @@ TEST_SUITE("image/import") {
     for (const auto& [what, tar, digest] : {std::tuple(std::string("oci"), layout.archive(), manifest),
                                             {"docker", layout.docker_archive(), config},
                                             {"rootfs", rootfs_tar(), std::string()}}) {
-      CAPTURE(what);
+      CAPTURE_BINDING(what);
       const Place place;
       std::string first;
       for (const std::string& packed : {tar, gzip(tar), zstd(tar)}) {

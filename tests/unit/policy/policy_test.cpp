@@ -157,8 +157,8 @@ TEST_SUITE("policy/load") {
         "version: 1\nregistries: {npm: {enable: true, allowed_hosts: ['*.a.test']}}\n",
         "version: 1\nregistries: {npm: {enable: true, lockfile_enforcement: {enabled: true, lockfiles: [../x]}}}\n",
         "version: 1\nregistries: {npm: {enable: true, lockfile_enforcement: {enabled: true, lockfiles: [/x]}}}\n",
-        "version: 1\nsecrets: [{id: a, target: git, allowed_hosts: [a.test]}, {id: a, target: git, allowed_hosts: "
-        "[a.test]}]\n",
+        ("version: 1\nsecrets: [{id: a, target: git, allowed_hosts: [a.test]}, "
+         "{id: a, target: git, allowed_hosts: [a.test]}]\n"),
         "version: 1\nbuildkite: {commands: [annotate, annotate]}\n",
         "version: 1\nmetadata: {\"a b\": x}\n",
         "version: 1\nmetadata: {a: \"\\e[31m\"}\n",

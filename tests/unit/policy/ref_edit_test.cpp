@@ -4,6 +4,7 @@
 #include "src/base/os/io.h"
 #include "src/base/os/temp_dir.h"
 #include "src/policy/load.h"
+#include "tests/unit/capture_binding.h"
 
 #include <doctest/doctest.h>
 #include <fmt/format.h>
@@ -134,7 +135,7 @@ TEST_SUITE("policy/ref_edit") {
              {"---\nversion: 1\n...\n", "---\nsandbox:\n  image:\n    ref: REF\nversion: 1\n...\n"},
              {"version: 1\nmetadata: {a: b}\nproject:\n  name: |-\n    x",
               "version: 1\nmetadata: {a: b}\nproject:\n  name: |-\n    x\nsandbox:\n  image:\n    ref: REF\n"}}) {
-      CAPTURE(before);
+      CAPTURE_BINDING(before);
       CHECK(edited(before) == filled(after, kNew));
       CHECK(edited(with_crlf(before)).find(kNew) != std::string::npos);
       CHECK(image_ref_of(before).value() == std::nullopt);

@@ -68,7 +68,7 @@ TEST_SUITE("policy/suggest") {
     for (const auto& [what, count] : seen.counts()) {
       const auto host = *model::HostName::parse(what.host);
       const auto verdict = rules.judge_address(host, *model::IpAddress::parse(what.address), what.port);
-      CHECK_MESSAGE(verdict.allowed, what.host);
+      CHECK_MESSAGE(verdict.allowed, host.text());
       if (what.opaque_tls) CHECK(verdict.tls == TlsMode::opaque);
     }
     CHECK_FALSE(rules.judge(*model::HostName::parse("a.example.com"), 80).allowed);

@@ -1,6 +1,7 @@
 #include "src/registry/blob_downloads.h"
 
 #include "src/base/net/sha256.h"
+#include "tests/unit/capture_binding.h"
 #include "tests/unit/http_server.h"
 
 #include <doctest/doctest.h>
@@ -143,7 +144,7 @@ TEST_SUITE("registry/blob_downloads") {
     };
     for (const auto& [name, behaviour] : ways) {
       for (unsigned parallel = 1; parallel <= 8; ++parallel) {
-        CAPTURE(name);
+        CAPTURE_BINDING(name);
         CAPTURE(parallel);
         Rig rig(contents(), behaviour);
         CHECK(verdict(read_in_order(rig, tiny(parallel))) == "ok");

@@ -4,6 +4,7 @@
 #include "src/base/os/temp_dir.h"
 #include "src/registry/address_judge.h"
 #include "src/registry/trust_record.h"
+#include "tests/unit/capture_binding.h"
 #include "tests/unit/http_server.h"
 
 #include <arpa/inet.h>
@@ -152,7 +153,7 @@ TEST_SUITE("registry/session") {
                                          {403, "image_access_denied"},
                                          {400, "image_pull_failed"},
                                          {501, "image_pull_failed"}}) {
-      CAPTURE(given);
+      CAPTURE_BINDING(given);
       status = given;
       CHECK(verdict(session.get(client, manifest(), nullptr)) == meaning);
       CHECK(RegistrySession::is_passing(given) == (given == 408 || given == 429 || given == 500 || given == 503));
@@ -205,7 +206,7 @@ TEST_SUITE("registry/session") {
                                          {"/\xc3\xa9", ""},
                                          {"/a\x7f", ""},
                                          {"https://o.test/\t", ""}}) {
-      CAPTURE(reference);
+      CAPTURE_BINDING(reference);
       CHECK(resolve_location(base, reference) == url);
     }
   }
@@ -264,7 +265,7 @@ TEST_SUITE("registry/address_judge") {
                                         {"224.0.0.1", nowhere},
                                         {"255.255.255.255", nowhere},
                                         {"ff02::1", nowhere}}) {
-      CAPTURE(text);
+      CAPTURE_BINDING(text);
       const auto storage = address_of(text);
       const auto& address = reinterpret_cast<const sockaddr&>(storage);
       CHECK(is_public_address(address) == (verdict == anywhere));

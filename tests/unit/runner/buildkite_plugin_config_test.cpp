@@ -2,6 +2,7 @@
 
 #include "src/runner/buildkite_check.h"
 #include "src/runner/plugin_source.h"
+#include "tests/unit/capture_binding.h"
 
 #include <doctest/doctest.h>
 
@@ -95,7 +96,7 @@ TEST_CASE("what is not right is one clear error") {
       {"", "JSON"},
   };
   for (const auto& [json, message] : cases) {
-    CAPTURE(json);
+    CAPTURE_BINDING(json);
     const auto options = runner::parse_plugin_configuration(json);
     REQUIRE_FALSE(options);
     CHECK(options.error().code == base::Code::invalid_input);

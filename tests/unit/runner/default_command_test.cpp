@@ -1,5 +1,7 @@
 #include "src/runner/default_command.h"
 
+#include "tests/unit/capture_binding.h"
+
 #include <doctest/doctest.h>
 
 using namespace cleanroom;
@@ -36,7 +38,7 @@ TEST_CASE("a command that names a file of the checkout is a script") {
       {"my script", "my script"},
   };
   for (const auto& [command, file] : cases) {
-    CAPTURE(command);
+    CAPTURE_BINDING(command);
     const auto result = plan({.command = command}, file);
     REQUIRE(result);
     CHECK(result->kind == Kind::script);
@@ -47,7 +49,7 @@ TEST_CASE("a command that names a file of the checkout is a script") {
 
 TEST_CASE("a path that leaves the checkout is never looked at") {
   for (const char* command : {"../x", "a/../../x", "..", ".", "/", "./"}) {
-    CAPTURE(command);
+    CAPTURE_BINDING(command);
     bool asked = false;
     const auto result =
         runner::plan_command({.command = command}, [&asked](const std::string&) { return asked = true; });
@@ -121,7 +123,7 @@ TEST_CASE("words of a shell's command line") {
       {"$(x) `y` *", {"$(x)", "`y`", "*"}},
   };
   for (const auto& [text, words] : cases) {
-    CAPTURE(text);
+    CAPTURE_BINDING(text);
     const auto result = runner::split_shell_words(text);
     REQUIRE(result);
     CHECK(*result == words);

@@ -1,6 +1,7 @@
 #include "src/runner/pipeline_file.h"
 
 #include "src/runner/pipeline_interpolation.h"
+#include "tests/unit/capture_binding.h"
 
 #include <doctest/doctest.h>
 
@@ -121,7 +122,7 @@ TEST_CASE("what is no pipeline is one error with its line") {
       {"steps: [\xff]", "UTF-8"},
   };
   for (const auto& [text, message] : cases) {
-    CAPTURE(text);
+    CAPTURE_BINDING(text);
     const auto result = step("a", text);
     REQUIRE_FALSE(result);
     CHECK(result.error().reason != "");
@@ -162,7 +163,7 @@ TEST_CASE("variables expand as pipeline upload does it") {
       {"\xff\x01 *\n", "\xff\x01 *\n"},
   };
   for (const auto& [in, out] : cases) {
-    CAPTURE(in);
+    CAPTURE_BINDING(in);
     const auto result = runner::interpolate(in, env);
     REQUIRE(result);
     CHECK(*result == out);

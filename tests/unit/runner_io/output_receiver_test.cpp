@@ -1,6 +1,7 @@
 #include "src/runner/output_receiver.h"
 
 #include "src/runner/output_receiver_names.h"
+#include "tests/unit/capture_binding.h"
 #include "tests/unit/runner_io/support.h"
 
 #include <sys/file.h>
@@ -69,7 +70,7 @@ TEST_CASE("archives of GNU tar and bsdtar come back byte for byte") {
     CAPTURE(maker[0] + maker[1]);
     Directory source, checkout;
     std::string binary;
-    for (int i = 0; i < 300'000; ++i)
+    for (unsigned i = 0; i < 300'000; ++i)
       binary += static_cast<char>(i * 2654435761u >> 13);
     write(source.path / "a.bin", binary);
     write(source.path / "empty", "");
@@ -254,7 +255,7 @@ TEST_CASE("WSP-04 limits end the stream and leave nothing behind") {
       {"endless pax header", tar_header({.name = "pax", .type = 'x'}, 900u << 20) + std::string(3 << 20, '1')},
   };
   for (const auto& [what, stream] : cases) {
-    CAPTURE(what);
+    CAPTURE_BINDING(what);
     Directory checkout;
     auto options = options_for(checkout.path);
     options.limits.entries = 20;

@@ -1,6 +1,7 @@
 #include "src/runner/workspace_disk.h"
 
 #include "src/runner/workspace_disk_git.h"
+#include "tests/unit/capture_binding.h"
 #include "tests/unit/runner_io/support.h"
 
 #include <linux/filter.h>
@@ -338,7 +339,7 @@ TEST_CASE("a Git configuration is read as Git reads it, and written from an allo
       {"[core]\r\n\tbare = true\r\n", "[core]\n\tbare = \"true\"\n"},
   };
   for (const auto& [input, output] : cases) {
-    CAPTURE(input);
+    CAPTURE_BINDING(input);
     CHECK(rewrite_git_config(input).value_or("refused") == output);
   }
   for (const std::string_view bad :

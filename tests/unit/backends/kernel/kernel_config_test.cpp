@@ -1,6 +1,7 @@
 #include "src/backends/kernel/kernel_config.h"
 
 #include "src/backends/kernel/bundled_files.h"
+#include "tests/unit/capture_binding.h"
 
 #include <doctest/doctest.h>
 
@@ -26,7 +27,7 @@ TEST_SUITE("backends/kernel/kernel_config") {
         {"A=y\nCONFIG_A\n", {"A=y", "CONFIG_A"}},
     };
     for (const auto& [fragment, dropped] : cases) {
-      CAPTURE(fragment);
+      CAPTURE_BINDING(fragment);
       CHECK(dropped_options(fragment, config) == dropped);
     }
   }
