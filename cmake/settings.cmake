@@ -10,10 +10,12 @@ target_compile_definitions(cleanroom_settings INTERFACE CLEANROOM_VERSION="${PRO
 add_library(cleanroom_warnings INTERFACE)
 # missing-field-initializers: designated initialisers leave the defaults to the struct.
 # restrict (GCC alone has it): GCC 12 sees overlap in every optimised `"text" + std::string` (GCC bug 105651).
+# subobject-linkage: a unity source includes .cpp files, whose anonymous namespaces GCC takes for a header's.
 target_compile_options(cleanroom_warnings INTERFACE
   -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wold-style-cast -Wnon-virtual-dtor -Woverloaded-virtual
   -Wundef
   -Wno-missing-field-initializers $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict;-Wno-maybe-uninitialized>
+  $<$<AND:$<CXX_COMPILER_ID:GNU>,$<BOOL:${CMAKE_UNITY_BUILD}>>:-Wno-subobject-linkage>
   -Werror=switch-enum -Werror=unused-result -Werror=return-type)
 if(CLEANROOM_WERROR)
   target_compile_options(cleanroom_warnings INTERFACE -Werror)
@@ -22,7 +24,8 @@ endif()
 add_library(cleanroom_hardening INTERFACE)
 if(CLEANROOM_SANITIZE)
   target_compile_options(cleanroom_hardening INTERFACE
-    -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer)
+    -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
+    $<$<CXX_COMPILER_ID:Clang>:-fno-sanitize=function>)  # clang 14 cannot put its prologue before an unoptimised coroutine
   target_link_options(cleanroom_hardening INTERFACE -fsanitize=address,undefined)
 else()
   target_compile_options(cleanroom_hardening INTERFACE
