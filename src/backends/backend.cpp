@@ -12,6 +12,10 @@ std::string_view to_string(Accelerator accelerator) {
   return accelerator == Accelerator::kvm ? "kvm" : "tcg";
 }
 
+std::string to_string(const VmmEnd& end) {
+  return base::to_string(end.status) + (end.out_of_memory ? ", as it had used up the memory of its cgroup" : "");
+}
+
 base::Result<std::uint64_t> largest_disk(const LaunchSpec& spec) {
   std::uint64_t largest = 0;
   for (const auto& disk : spec.disks) {

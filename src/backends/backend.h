@@ -54,6 +54,14 @@ struct SnapshotFiles {
   std::filesystem::path state;   // devices and vCPUs
 };
 
+// How a VMM's process ended.
+struct VmmEnd {
+  base::ExitStatus status;
+  bool out_of_memory = false;  // by the kernel: the memory of its cgroup was used up
+};
+std::string to_string(
+    const VmmEnd& end);  // "exit status 1", "signal 9 (Killed), as it had used up the memory of its cgroup"
+
 // A running VM. The destructor kills it and waits for its end.
 class Vm {
  public:
@@ -71,8 +79,8 @@ class Vm {
   // Of a restored VM, which stands still until then. Returns when it runs. unavailable: the snapshot does not fit;
   // timeout.
   virtual base::Awaitable<base::Result<void>> resume(base::Deadline deadline) = 0;
-  // Completes when the VMM process has ended.
-  virtual base::Awaitable<base::ExitStatus> wait_exit() = 0;
+  // Completes when the VMM process has ended; at once after that.
+  virtual base::Awaitable<VmmEnd> wait_end() = 0;
   virtual void kill() = 0;
   // Last bytes of console and VMM output, for an error message: printable text, at most `max_bytes`.
   virtual std::string console_tail(std::size_t max_bytes) const = 0;

@@ -2,6 +2,7 @@
 #include "src/base/os/random.h"
 #include "src/base/os/secret_io.h"
 #include "src/runner/job_run.h"
+#include "src/runner/vmm_end.h"
 
 #include <boost/asio/experimental/awaitable_operators.hpp>
 
@@ -76,7 +77,10 @@ Awaitable<Result<void>> JobRun::await_agent() {
   auto first = co_await (std::move(started) || cancellation_.wait_requested());
   if (first.index() == 1) co_return base::fail(Code::cancelled, "cancelled", "cancelled while the VM started");
   auto session = std::move(std::get<0>(first));
-  if (!session) co_return base::fail(with_console(std::move(session).error()));
+  if (!session) {
+    co_await add_vmm_end(*machine_->vm, session.error());
+    co_return base::fail(with_console(std::move(session).error()));
+  }
   machine_->session = std::move(*session);
   record_.timer.finish("start");
   co_return Result<void>{};

@@ -11,6 +11,7 @@
 #include "src/base/os/io.h"
 #include "src/base/os/sparse_file.h"
 #include "src/runner/job_run.h"
+#include "src/runner/vmm_end.h"
 #include "src/runner/workspace_disk.h"
 
 #include <boost/asio/experimental/awaitable_operators.hpp>
@@ -58,7 +59,9 @@ Awaitable<Result<void>> meet_agent(backends::Vm& vm, std::optional<channel::Stre
                                    base::Deadline deadline) {
   CR_CO_TRY(co_await vm.connect(deadline));
   control.emplace(vm.take_control());
-  co_return co_await await_ready(*control, deadline);
+  auto ready = co_await await_ready(*control, deadline);
+  if (!ready) co_await add_vmm_end(vm, ready.error());
+  co_return ready;
 }
 
 // What the kernel said when it panicked, one line; empty: it did not.

@@ -4,6 +4,7 @@
 #include "src/base/os/io.h"
 #include "src/model/exit_code.h"
 #include "src/runner/refusal_advice.h"
+#include "src/runner/vmm_end.h"
 
 #include <boost/asio/experimental/awaitable_operators.hpp>
 
@@ -59,7 +60,11 @@ Awaitable<int> JobRun::run() {
   for (const auto& note : request_.notes) {
     if (note.level == Note::Level::warning || request_.debug) log_.warning(note.text);
   }
-  if (auto outcome = co_await guarded_phases(); !outcome) record_failure(outcome.error());
+  if (auto outcome = co_await guarded_phases(); !outcome) {
+    const bool lost = outcome.error().reason == "agent_lost" && machine_ && machine_->vm;
+    if (lost) co_await add_vmm_end(*machine_->vm, outcome.error());
+    record_failure(outcome.error());
+  }
   co_await teardown_phase();
   co_await end_publication();
   co_await end_audit_sink();
@@ -115,11 +120,7 @@ Awaitable<void> JobRun::teardown_phase() {
   if (machine_->vm) machine_->vm->kill();
   if (machine_->egress) co_await end_egress();
   machine_->session.reset();
-  if (machine_->vm) {
-    auto gone = [](backends::Vm& vm) -> Awaitable<Result<base::ExitStatus>> { co_return co_await vm.wait_exit(); };
-    (void)co_await base::with_deadline<base::ExitStatus>(base::deadline_in(kVmEndLimit), "end the VM",
-                                                         gone(*machine_->vm));
-  }
+  if (machine_->vm) (void)co_await wait_for_vmm_end(*machine_->vm, base::deadline_in(kVmEndLimit));
   // A credential that is held keeps a timer in the loop, and has no business beyond the job.
   if (machine_->egress_ended->over) machine_->gateway.reset();
   record_.timer.record_since("teardown", begun);

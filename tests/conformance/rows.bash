@@ -129,6 +129,7 @@ killed_VMM_is_an_infrastructure_failure() {
   kill -KILL "$vm"
   ended 125
   record 'r["reason"] == "agent_lost" and r["outcome"] == "infrastructure"'
+  record 'r["message"].endswith("its VMM ended: signal 9 (Killed)")'
   nothing_left
 }
 killed_runner_takes_its_VM_along() {

@@ -29,7 +29,7 @@ class FirecrackerVm final : public Vm {
   pid_t pid() const override { return machine_->pid(); }
   base::Awaitable<base::Result<void>> save(std::filesystem::path state, base::Deadline deadline) override;
   base::Awaitable<base::Result<void>> resume(base::Deadline deadline) override;
-  base::Awaitable<base::ExitStatus> wait_exit() override { return machine_->wait_exit(); }
+  base::Awaitable<VmmEnd> wait_end() override { return machine_->wait_end(); }
   void kill() override { machine_->kill(); }
   std::string console_tail(std::size_t max_bytes) const override { return console_->tail(max_bytes); }
 

@@ -97,10 +97,9 @@ Awaitable<void> Machine::watch() {
 }
 
 base::Error Machine::ended_early() const {
-  std::string how = exit_ ? fmt::format(" ({})", base::to_string(*exit_)) : "";
-  if (out_of_memory_) how += ", as it had used up the memory of its cgroup,";
+  const auto how = exit_ ? ": " + to_string(VmmEnd{*exit_, out_of_memory_}) : std::string();
   return {Code::guest_failure, "launch_failed",
-          fmt::format("cannot start the VM: Firecracker ended{} before the guest was ready", how)};
+          "cannot start the VM: Firecracker ended before the guest was ready" + how};
 }
 
 std::optional<base::Error> Machine::dead() const {
@@ -144,10 +143,10 @@ Awaitable<Result<void>> Machine::perform(std::vector<ApiCall> calls, base::Deadl
   co_return done;
 }
 
-Awaitable<base::ExitStatus> Machine::wait_exit() {
+Awaitable<VmmEnd> Machine::wait_end() {
   while (process_ && !exit_)
     co_await changed_.wait();
-  co_return exit_.value_or(base::ExitStatus{.code = 0, .signal = SIGKILL});
+  co_return VmmEnd{exit_.value_or(base::ExitStatus{.code = 0, .signal = SIGKILL}), out_of_memory_};
 }
 
 Awaitable<void> Machine::flush_and_kill() {

@@ -49,7 +49,7 @@ class Machine : public std::enable_shared_from_this<Machine> {
   base::Awaitable<base::Result<void>> wait_started(base::Deadline deadline);
   // One after the other, up to the first that fails; after those under way.
   base::Awaitable<base::Result<void>> perform(std::vector<ApiCall> calls, base::Deadline deadline);
-  base::Awaitable<base::ExitStatus> wait_exit();
+  base::Awaitable<VmmEnd> wait_end();
   pid_t pid() const { return pid_; }
   // SIGKILL, after the VMM had a moment to write its last metrics.
   void kill();

@@ -51,13 +51,14 @@ channel::StreamSocket QemuVm::as_socket(base::Fd fd) {
   return socket;
 }
 
-Awaitable<base::ExitStatus> QemuVm::wait_exit() {
+Awaitable<VmmEnd> QemuVm::wait_end() {
   // A pidfd becomes readable when its process ends.
   asio::posix::stream_descriptor pidfd(executor_, ::dup(process_.pidfd().get()));
   for (;;) {
     if (const auto status = process_.try_wait()) {
+      out_of_memory_ = out_of_memory_ || cgroup_.ran_out_of_memory();
       cgroup_ = {};  // not left to the destructor: a run may end without one
-      co_return *status;
+      co_return VmmEnd{*status, out_of_memory_};
     }
     co_await pidfd.async_wait(asio::posix::stream_descriptor::wait_read, base::kTuple);
   }

@@ -37,7 +37,7 @@ class QemuVm final : public Vm {
   pid_t pid() const override { return process_.pid(); }
   base::Awaitable<base::Result<void>> save(std::filesystem::path state, base::Deadline deadline) override;
   base::Awaitable<base::Result<void>> resume(base::Deadline deadline) override;
-  base::Awaitable<base::ExitStatus> wait_exit() override;
+  base::Awaitable<VmmEnd> wait_end() override;
   void kill() override { process_.signal(SIGKILL); }
   std::string console_tail(std::size_t max_bytes) const override { return log_->tail(max_bytes); }
 
@@ -50,6 +50,7 @@ class QemuVm final : public Vm {
   jail::CgroupLeaf cgroup_;  // these two go after their process
   QemuLinks links_;
   base::Process process_;
+  bool out_of_memory_ = false;
   std::shared_ptr<CappedLog> log_;
   std::optional<QmpClient> monitor_;
 };

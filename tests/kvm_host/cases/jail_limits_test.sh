@@ -6,14 +6,15 @@ source "${CLEANROOM_SOURCE_DIR:?}/tests/e2e/vm_support.bash"
 parent=/sys/fs/cgroup/delegated
 [ -w "$parent/cgroup.procs" ] || { echo "skip: needs a delegated cgroup, as tests/kvm_host has it"; exit 77; }
 
-# vmm NAME: the stub under that name is the VMM from now on. No templates: each run starts one VMM.
+# vmm NAME [BACKEND]: the stub under that name is the VMM from now on. No templates: each run starts one VMM.
 vmm() {
+  local backend=${2:-firecracker}
   cp "$CLEANROOM_BIN_DIR/jail_stub" "$work/$1"
   cat >"$work/config/config.yaml" <<EOF
-default_backend: firecracker
+default_backend: $backend
 require_isolation: [cgroup]
 templates: {enable: false}
-backends: {firecracker: {binary_path: $work/$1, launch_seconds: 120}}
+backends: {$backend: {binary_path: $work/$1, launch_seconds: 120}}
 EOF
 }
 leaves() { find "$parent" -maxdepth 1 -name 'cleanroom-vm-*'; }
@@ -22,9 +23,14 @@ is() { [ "$2" = "$3" ] || fail "$1 is '$2', not '$3'"; }
 # RES-01 VMM-07: more memory than the VM has, and the VMM besides, ends the VMM and nothing else; the run says so.
 vmm eat-memory
 in_vm 125 --memory 128 -- /bin/true
-expect 'Firecracker ended \(signal 9 \(Killed\)\), as it had used up the memory of its cgroup, before the guest was ready'
+expect 'Firecracker ended before the guest was ready: signal 9 \(Killed\), as it had used up the memory of its cgroup'
 record 'r["outcome"] == "infrastructure" and r["reason"] == "launch_failed" and r["isolation"]["cgroup"] is True'
 is "RES-01 leaves after a VMM without end" "$(leaves)" ""
+nothing_left
+
+vmm qemu-eat-memory qemu
+in_vm 125 --memory 128 -- /bin/true
+expect 'ended before its agent was ready; its VMM ended: signal 9 \(Killed\), as it had used up the memory of its cgroup'
 nothing_left
 
 # RES-01: processes without end stop at the limit, which is the VM's processors and 32.

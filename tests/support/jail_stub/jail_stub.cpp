@@ -18,6 +18,7 @@
 //   eat-memory                 writes to more and more memory
 //   make-threads               makes threads as long as it can, prints `threads N`, and ends
 //   sit                        waits for ever
+// With `qemu-` before the name it says that it is QEMU.
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <linux/if_packet.h>
@@ -192,9 +193,13 @@ int make_threads() {
   return 3;
 }
 
-int stand_in(const std::string& name, const std::string& argument) {
+constexpr const char* kQemu = "qemu-";
+
+int stand_in(std::string name, const std::string& argument) {
+  const bool is_qemu = name.starts_with(kQemu);
+  if (is_qemu) name.erase(0, std::strlen(kQemu));
   if (argument == "--version") {
-    std::printf("Firecracker v1.15.1\n");
+    std::printf("%s\n", is_qemu ? "QEMU emulator version 7.2.22" : "Firecracker v1.15.1");
     return 0;
   }
   if (name == "eat-memory") eat_memory();
@@ -218,7 +223,8 @@ int main(int argc, char** argv) {
   const std::string command = argc > 1 ? argv[1] : "";
   const std::string first = argc > 2 ? argv[2] : "";
   const std::string name = std::filesystem::path(argv[0]).filename();
-  if (name == "eat-memory" || name == "make-threads" || name == "sit") return stand_in(name, command);
+  for (const std::string known : {"eat-memory", "make-threads", "sit"})
+    if (name == known || name == kQemu + known) return stand_in(name, command);
   if (command == "try") return attempt(first, argv[0]);
   if (command == "open") return ::open(first.c_str(), argc > 3 ? std::atoi(argv[3]) : O_RDONLY) < 0 ? errno : 0;
   if (command == "reopen") return reopen(first.c_str(), argc > 3 ? std::atoi(argv[3]) : O_RDWR);
