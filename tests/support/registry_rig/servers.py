@@ -11,6 +11,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "farm"))
 from exchange import CHUNK, Closed, Connection, Request, head, respond  # noqa: E402
 
 IO_SECONDS = 60
+TLS_HANDSHAKE = b"\x16"  # the first byte of a ClientHello (RFC 8446, 5.1)
 
 
 class Server:
@@ -81,6 +82,10 @@ class Server:
             sock.settimeout(IO_SECONDS)
             if self.tls:
                 sock = self.tls.wrap_socket(sock, server_side=True)
+            elif sock.recv(1, socket.MSG_PEEK) == TLS_HANDSHAKE:
+                # As nginx and Apache: no request is read of it. A server that waits for the rest of a line is one more that stands still.
+                sock.sendall(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+                return
             connection, going = Connection(sock, IO_SECONDS), True
             while going and not self.closing.is_set():
                 request = Request(connection)
