@@ -9,8 +9,6 @@ using base::Result;
 
 namespace {
 
-constexpr std::string_view kDotGit = ".git";
-constexpr std::string_view kUploadPack = "git-upload-pack";
 constexpr std::string_view kReceivePack = "git-receive-pack";
 constexpr std::size_t kMaxRepositorySegments = 8;
 

@@ -11,6 +11,9 @@
 
 namespace cleanroom::git_gateway {
 
+inline constexpr std::string_view kDotGit = ".git";  // what a repository's path may end with
+inline constexpr std::string_view kUploadPack = "git-upload-pack";
+
 enum class GitRoute { advertisement, pack, lfs_batch, lfs_object };
 
 struct GitRequest {

@@ -2,6 +2,7 @@
 #include "src/base/os/io.h"
 #include "src/gateway/limits.h"
 #include "src/git_gateway/gateway_state.h"
+#include "src/git_gateway/git_request.h"
 #include "src/git_gateway/limits.h"
 
 #include <algorithm>
@@ -18,7 +19,6 @@ namespace {
 
 // A server may close a connection that rests; a body that has been streamed cannot be sent again.
 constexpr std::chrono::seconds kReuseWithin{2};
-constexpr std::string_view kGitSuffix = ".git";
 
 std::string place_key(const GitRequest& git) {
   // A redirect was judged for what was asked for then: one of reading is none of pushing.
@@ -146,7 +146,7 @@ Place place_of(const GitExchange& exchange) {
 
 std::string repository_at(const Place& place) {
   auto path = place.target.substr(1);
-  if (path.ends_with(kGitSuffix)) path.resize(path.size() - kGitSuffix.size());
+  if (path.ends_with(kDotGit)) path.resize(path.size() - kDotGit.size());
   return path;
 }
 

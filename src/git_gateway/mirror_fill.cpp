@@ -3,6 +3,7 @@
 #include "src/base/async/event.h"
 #include "src/base/os/io.h"
 #include "src/gateway/limits.h"
+#include "src/git_gateway/git_request.h"
 #include "src/git_gateway/limits.h"
 #include "src/git_gateway/mirror.h"
 #include "src/git_gateway/mirror_git.h"
@@ -19,7 +20,6 @@ using gateway::UpstreamConnection;
 
 namespace {
 
-constexpr std::string_view kGitUploadPack = "git-upload-pack";
 constexpr std::string_view kDelimiterPacket = "0001";
 
 base::Failure invalid_answer(std::string message) {
@@ -40,7 +40,7 @@ Awaitable<Result<T>> on_pool(base::BlockingPool& pool, std::function<Result<T>()
 // Sends one command to a connection and reads the head of its answer.
 Awaitable<Result<void>> send_command(UpstreamConnection& upstream, const MirrorFill& fill,
                                      const credentials::Lookup& lookup, const std::string& body) {
-  gateway::UpstreamRequest request{.method = "POST", .target = fill.place.target + "/" + std::string(kGitUploadPack)};
+  gateway::UpstreamRequest request{.method = "POST", .target = fill.place.target + "/" + std::string(kUploadPack)};
   request.fields = {{"accept", "application/x-git-upload-pack-result"},
                     {"content-type", "application/x-git-upload-pack-request"},
                     {"git-protocol", "version=2"},
