@@ -59,8 +59,8 @@ struct VmmEnd {
   base::ExitStatus status;
   bool out_of_memory = false;  // by the kernel: the memory of its cgroup was used up
 };
-std::string to_string(
-    const VmmEnd& end);  // "exit status 1", "signal 9 (Killed), as it had used up the memory of its cgroup"
+// "exit status 1", "signal 9 (Killed), as it had used up the memory of its cgroup"
+std::string to_string(const VmmEnd& end);
 
 // A running VM. The destructor kills it and waits for its end.
 class Vm {
