@@ -44,6 +44,7 @@ function(cleanroom_library name)
   add_library(cleanroom_${name} STATIC ${ARG_SOURCES})
   add_library(cleanroom::${name} ALIAS cleanroom_${name})
   target_link_libraries(cleanroom_${name} PUBLIC cleanroom_settings cleanroom_hardening ${ARG_LINK} PRIVATE cleanroom_warnings)
+  cleanroom_precompile(cleanroom_${name})
 endfunction()
 
 # cleanroom_program(NAME [SOURCES ...] [LINK ...]): an executable in bin/.
@@ -51,4 +52,5 @@ function(cleanroom_program name)
   cmake_parse_arguments(ARG "" "" "SOURCES;LINK" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE cleanroom_settings cleanroom_hardening cleanroom_warnings ${ARG_LINK})
+  cleanroom_precompile(${name})
 endfunction()
