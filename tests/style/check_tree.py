@@ -16,6 +16,7 @@ CODE_RULES = [
     (re.compile(r"\[(?:=|&)\]\s*(?:\([^)]*\)\s*)?(?:mutable\s*)?->\s*(?:base::)?(?:Awaitable|asio::awaitable)"), "captures everything in a coroutine"),
 ]
 HEADER_RULES = [(re.compile(r"^using\s+namespace\b"), "using namespace in a header")]
+USING_NAME = re.compile(r"^\s*using\s+(?:\w+::)+(\w+);")
 DOCTEST_SKIP = re.compile(r"doctest::(?:skip|may_fail|should_fail|expected_failures)\b")
 BATS_SKIP = re.compile(r"^\s*skip\s*(?:#.*)?$")
 EXIT_77 = re.compile(r"\b(?:exit|return|_exit)\b[ (]*77\b")
@@ -35,8 +36,18 @@ def check_code(findings, path, lines):
                 findings.add(path, number, text)
         if is_test and DOCTEST_SKIP.search(code):
             findings.add(path, number, "a unit test is run or it is removed, never skipped or allowed to fail")
+    if path.suffix == ".cpp":
+        check_using(findings, path, [without_comment(line) for line in lines])
     if path.suffix == ".h" and not any(line.startswith("#pragma once") for line in lines):
         findings.add(path, 1, "no #pragma once")
+
+
+def check_using(findings, path, lines):
+    """clang-tidy has a check for this, which sees the main file only; run_clang_tidy.py's main files are groups."""
+    for number, line in enumerate(lines, 1):
+        name = USING_NAME.match(line)
+        if name and len(re.findall(rf"\b{name[1]}\b", "\n".join(lines))) == 1:
+            findings.add(path, number, f"nothing uses '{name[1]}'")
 
 
 def check_skips(findings, path, lines):

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Feeds each checker a small tree that is fine, then the same tree with one thing wrong: it must pass, then fail and say why."""
+import json
 import os
 import pathlib
 import shutil
@@ -54,6 +55,7 @@ BAD = [
     ("check_tree.py", "src/runner/c.cpp", "void f() { ::sleep(1); }\n", "sleeps"),
     ("check_tree.py", "src/runner/c.h", "int f();\n", "no #pragma once"),
     ("check_tree.py", "src/runner/c.h", "#pragma once\nusing namespace std;\n", "using namespace"),
+    ("check_tree.py", "src/runner/c.cpp", "using std::map;\n", "nothing uses 'map'"),
     ("check_tree.py", "src/novel/c.cpp", "int a;\n", "src/novel: has no README.md"),
     ("check_tree.py", "src/runner/README.md", "line\n" * 61, "61 lines"),
     ("check_tree.py", "tests/unit/c.cpp", 'TEST_CASE("x" * doctest::skip()) {}\n', "never skipped"),
@@ -79,18 +81,32 @@ def run(checker, *arguments):
     return done.returncode, done.stdout + done.stderr
 
 
+TIDY_BAD = {
+    "readability-identifier-naming": "int CountLines() { return 0; }\n",
+    "google-explicit-constructor": "struct Port {\n  Port(int number) : number_(number) {}\n  int number_;\n};\n",
+    "cppcoreguidelines-init-variables": "int read_one() {\n  int value;\n  return value = 1;\n}\n",
+    "clang-diagnostic-error": "int read_two() { return missing; }\n",
+}
+
+
 def tidy_finds(root):
-    """clang-tidy must refuse a wrong name under our configuration, and accept a right one."""
+    """clang-tidy must accept a good file, and name the check and the file of each bad one that is read together with a good one."""
     root.mkdir()
     shutil.copy(HERE.parents[1] / ".clang-tidy", root)
     os.environ["XDG_CACHE_HOME"] = str(root / "cache")
     outcomes = []
-    for name, text in (("good", "int count_lines() { return 0; }\n"), ("bad", "int CountLines() { return 0; }\n")):
+    write(root, "src/runner/good.cpp", "int count_lines() { return 0; }\n")
+    for number, (check, text) in enumerate({"": "int count_files() { return 0; }\n", **TIDY_BAD}.items()):
         write(root, "src/runner/t.cpp", text)
-        entry = f'[{{"directory": "{root}", "file": "src/runner/t.cpp", "command": "c++ -std=c++20 -c src/runner/t.cpp"}}]'
-        write(root, f"{name}/compile_commands.json", entry)
-        outcomes.append(run("run_clang_tidy.py", "--root", str(root), "--build-dir", str(root / name)))
-    return outcomes[0][0] == 0 and outcomes[1][0] == 1 and "readability-identifier-naming" in outcomes[1][1], outcomes
+        entries = [{"directory": str(root), "file": file, "command": f"ccache c++ -std=c++20 -o t.o -c {file}"}
+                   for file in ("src/runner/good.cpp", "src/runner/t.cpp")]
+        write(root, f"{number}/compile_commands.json", json.dumps(entries))
+        outcomes.append((check, *run("run_clang_tidy.py", "--root", str(root), "--build-dir", str(root / str(number)))))
+    # A file with findings is not remembered.
+    outcomes.append((check, *run("run_clang_tidy.py", "--root", str(root), "--build-dir", str(root / str(number)))))
+    wrong = [outcome for outcome in outcomes
+             if outcome[1] != bool(outcome[0]) or outcome[0] not in outcome[2] or outcome[0] and "src/runner/t.cpp:" not in outcome[2]]
+    return not wrong, wrong
 
 
 def main():
