@@ -54,7 +54,6 @@ class Exec final : public Exchange {
   StreamToFd input_;
   std::vector<std::byte> record_;  // of the request, while it comes
   bool refused_ = false;
-  bool input_ended_ = false;
   channel::ExecRequest request_;
   std::optional<ExecProcess> process_;
   base::Fd terminal_;  // the pty's master, for resize

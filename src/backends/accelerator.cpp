@@ -65,7 +65,7 @@ KvmProbe probe_kvm(const std::filesystem::path& qemu, const std::filesystem::pat
     const auto kept = base::read_file(cache_directory / key, 4096);
     if (kept && *kept == kWorks) return {true, {}};
   }
-  const KvmProbe probe = ask_qemu(qemu);
+  KvmProbe probe = ask_qemu(qemu);
   // A failure may be a busy host's, so only success is kept. A cache that cannot be written just saves no time.
   if (probe.works && !key.empty() && base::make_private_directories(cache_directory)) {
     (void)base::write_file_atomically(cache_directory / key, kWorks);

@@ -3,6 +3,7 @@
 #include "src/backends/identity.h"
 #include "src/backends/kernel/kernel_manifest.h"
 #include "src/base/net/sha256.h"
+#include "src/base/os/ascii.h"
 #include "src/base/os/atomic_file.h"
 #include "src/base/os/io.h"
 #include "src/base/os/temp_dir.h"
@@ -36,9 +37,8 @@ struct Member {
 };
 
 bool is_module_name(std::string_view name) {
-  return !name.empty() && std::all_of(name.begin(), name.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
-  });
+  return !name.empty() &&
+         std::all_of(name.begin(), name.end(), [](char c) { return base::is_ascii_alnum(c) || c == '_' || c == '-'; });
 }
 
 Result<std::vector<Member>> collect_members(const GuestKernel& kernel, const std::filesystem::path& agent) {
@@ -72,10 +72,10 @@ std::string hash_of(const std::vector<Member>& members) {
 
 class CpioWriter {
  public:
-  explicit CpioWriter(const base::Fd& file) : archive_(archive_write_new(), archive_write_free) {
-    ok_ = archive_write_set_format_cpio_newc(archive_.get()) == ARCHIVE_OK &&
-          archive_write_open_fd(archive_.get(), file.get()) == ARCHIVE_OK;
-  }
+  explicit CpioWriter(const base::Fd& file)
+      : archive_(archive_write_new(), archive_write_free),
+        ok_(archive_write_set_format_cpio_newc(archive_.get()) == ARCHIVE_OK &&
+            archive_write_open_fd(archive_.get(), file.get()) == ARCHIVE_OK) {}
   void add(const std::string& name, unsigned type, unsigned mode, std::string_view content, dev_t device = 0) {
     const std::unique_ptr<archive_entry, decltype(&archive_entry_free)> entry(archive_entry_new(), archive_entry_free);
     archive_entry_set_pathname(entry.get(), name.c_str());
@@ -98,7 +98,7 @@ class CpioWriter {
 
  private:
   std::unique_ptr<archive, decltype(&archive_write_free)> archive_;
-  bool ok_ = false;
+  bool ok_;
 };
 
 }  // namespace

@@ -95,7 +95,7 @@ base::Awaitable<base::Result<Addresses>> SystemResolver::resolve(model::HostName
   base::asio::post(pool_.pool(), [shared, executor, name, options = options_,
                                   guard = base::asio::make_work_guard(executor)]() mutable {
     auto outcome = look_up(name, options);
-    base::asio::post(executor, [shared = std::move(shared), outcome = std::move(outcome)]() mutable {
+    base::asio::post(executor, [shared, outcome = std::move(outcome)]() mutable {
       shared->outcome = std::move(outcome);
       shared->changed.notify_all();
     });

@@ -88,6 +88,7 @@ std::vector<RewrittenHost> GitRules::rewritten_hosts(const std::set<std::string>
       hosts.try_emplace(host->text(), bound.contains(host->text()));
   }
   std::vector<RewrittenHost> list;
+  list.reserve(hosts.size());
   for (const auto& [name, http] : hosts)
     list.push_back({name, http});
   return list;

@@ -8,6 +8,7 @@
 #include "src/runner/job_run.h"
 
 #include <boost/asio/experimental/awaitable_operators.hpp>
+#include <fmt/format.h>
 #include <signal.h>
 
 #include <algorithm>
@@ -37,8 +38,9 @@ std::vector<std::string> merged_environment(const std::vector<std::string>& imag
     merged[name] = value;
   merged["CLEANROOM"] = "true";
   std::vector<std::string> list;
+  list.reserve(merged.size());
   for (const auto& [name, value] : merged)
-    list.push_back(name + "=" + value);
+    list.push_back(fmt::format("{}={}", name, value));
   return list;
 }
 

@@ -38,6 +38,7 @@ std::vector<NetworkCount> network_counts(const egress::Summary& summary) {
   add(summary.allowed, &NetworkCount::allowed);
   add(summary.denied, &NetworkCount::denied);
   std::vector<NetworkCount> list;
+  list.reserve(counts.size());
   for (auto& [key, count] : counts)
     list.push_back(std::move(count));
   return list;

@@ -246,10 +246,10 @@ void LogFilter::put_held_code_point(std::string& output) {
 }
 
 void LogFilter::put_escaped(unsigned char byte, std::string& output) {
-  constexpr std::string_view digits = "0123456789abcdef";
+  constexpr std::string_view kDigits = "0123456789abcdef";
   output += "\\x";
-  output += digits[byte >> 4];
-  output += digits[byte & 15];
+  output += kDigits[byte >> 4];
+  output += kDigits[byte & 15];
   column_ = Column::middle;
 }
 

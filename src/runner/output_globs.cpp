@@ -270,15 +270,15 @@ bool OutputGlobs::matches(std::string_view path) const {
 }
 
 std::vector<std::string> split_artifact_paths(std::string_view list) {
-  constexpr std::string_view blanks = " \t\r\n";
+  constexpr std::string_view kBlanks = " \t\r\n";
   std::vector<std::string> patterns;
   for (std::size_t start = 0; start <= list.size();) {
     const std::size_t end = std::min(list.find(';', start), list.size());
     std::string_view item = list.substr(start, end - start);
     start = end + 1;
-    item.remove_prefix(std::min(item.find_first_not_of(blanks), item.size()));
+    item.remove_prefix(std::min(item.find_first_not_of(kBlanks), item.size()));
     if (item.empty()) continue;
-    item.remove_suffix(item.size() - item.find_last_not_of(blanks) - 1);
+    item.remove_suffix(item.size() - item.find_last_not_of(kBlanks) - 1);
     patterns.emplace_back(item);
   }
   return patterns;

@@ -23,15 +23,13 @@ namespace {
 constexpr const char* kProgram = "firecracker";
 
 // Numbers of the descriptors in the Firecracker process. A snapshot has the disks' in it.
-enum ChildNumber : int {
-  kLog = 3,
-  kMetrics = 4,
-  kKernel = 5,
-  kInitramfs = 6,
-  kMemory = 7,
-  kState = 8,
-  kFirstDisk = 10
-};
+constexpr int kLog = 3;
+constexpr int kMetrics = 4;
+constexpr int kKernel = 5;
+constexpr int kInitramfs = 6;
+constexpr int kMemory = 7;
+constexpr int kState = 8;
+constexpr int kFirstDisk = 10;
 
 std::string path_of(int number) {
   return fmt::format("/proc/self/fd/{}", number);

@@ -24,7 +24,7 @@ struct StoredKernel {
 
 class KernelStore {
  public:
-  explicit KernelStore(std::filesystem::path data_directory) : root_(std::move(data_directory) / "kernels") {}
+  explicit KernelStore(const std::filesystem::path& data_directory) : root_(data_directory / "kernels") {}
   const std::filesystem::path& root() const { return root_; }
   std::filesystem::path directory(const std::string& name) const { return root_ / name; }
 

@@ -4,6 +4,7 @@
 #include "src/base/os/io.h"
 
 #include <boost/asio/write.hpp>
+#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include <array>
@@ -89,7 +90,8 @@ Awaitable<Result<void>> QmpClient::event(std::string name, std::string status, s
     for (const auto& seen : events_) {
       if (seen.name != name) continue;
       if (status.empty() || seen.status == status) co_return Result<void>{};
-      if (seen.status == failed_status) co_return base::fail(Code::unavailable, "QEMU says: " + name + " " + status);
+      if (seen.status == failed_status)
+        co_return base::fail(Code::unavailable, fmt::format("QEMU says: {} {}", name, status));
     }
     CR_CO_ASSIGN(const auto message, co_await next());
     CR_CO_TRY(keep(message));
