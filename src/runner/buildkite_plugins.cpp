@@ -30,13 +30,8 @@ struct Entry {
   Json configuration;
 };
 
-std::string_view variable(const Environment& environment, std::string_view name) {
-  const auto found = environment.find(name);
-  return found == environment.end() ? std::string_view{} : std::string_view(found->second);
-}
-
 std::string own_name(const Environment& environment) {
-  const std::string_view name = variable(environment, "BUILDKITE_PLUGIN_NAME");
+  const std::string_view name = value_of(environment, "BUILDKITE_PLUGIN_NAME");
   if (name.empty()) return "cleanroom";
   // Agents write it upper-case with '_' (CLEANROOM_GIT); names are compared as the agent derives them.
   std::string result;
@@ -47,7 +42,7 @@ std::string own_name(const Environment& environment) {
 
 Result<std::vector<Entry>> entries_of(const Environment& environment) {
   std::vector<Entry> entries;
-  const std::string_view text = variable(environment, "BUILDKITE_PLUGINS");
+  const std::string_view text = value_of(environment, "BUILDKITE_PLUGINS");
   if (text.empty()) return entries;
   CR_ASSIGN(const Json json, parse_plugin_json(text, "BUILDKITE_PLUGINS"));
   const auto refuse = [] {
@@ -71,11 +66,11 @@ Result<std::vector<Entry>> entries_of(const Environment& environment) {
 std::vector<std::string> command_hooks(const Environment& environment, const PluginSource& plugin) {
   std::vector<std::string> folders;
   if (plugin.vendored) {
-    folders.push_back(fmt::format("{}/{}", variable(environment, "BUILDKITE_BUILD_CHECKOUT_PATH"), plugin.location));
+    folders.push_back(fmt::format("{}/{}", value_of(environment, "BUILDKITE_BUILD_CHECKOUT_PATH"), plugin.location));
   } else {
-    const std::string root(variable(environment, "BUILDKITE_PLUGINS_PATH"));
+    const std::string root(value_of(environment, "BUILDKITE_PLUGINS_PATH"));
     const std::string below = plugin.identifier() + (plugin.subdirectory().empty() ? "" : "/" + plugin.subdirectory());
-    folders.push_back(fmt::format("{}/{}/{}", root, variable(environment, "BUILDKITE_AGENT_NAME"), below));
+    folders.push_back(fmt::format("{}/{}/{}", root, value_of(environment, "BUILDKITE_AGENT_NAME"), below));
     folders.push_back(fmt::format("{}/{}", root, below));
   }
   std::vector<std::string> paths;
@@ -103,7 +98,7 @@ Result<PluginOptions> read_plugin_options(const Environment& environment) {
   for (const Entry& entry : entries) {
     if (entry.parsed.name() == name) own.push_back(&entry);
   }
-  const std::string_view text = variable(environment, "BUILDKITE_PLUGIN_CONFIGURATION");
+  const std::string_view text = value_of(environment, "BUILDKITE_PLUGIN_CONFIGURATION");
   if (text.empty()) {
     if (own.size() == 1) return plugin_options_from(own.front()->configuration);
     return fail(base::Error(Code::invalid_input, "plugin_invalid",

@@ -1,5 +1,6 @@
 #include "src/runner/job_environment.h"
 
+#include "src/base/os/ascii.h"
 #include "src/base/os/io.h"
 #include "src/base/text/diagnostic.h"
 #include "src/base/text/json.h"
@@ -23,9 +24,9 @@ constexpr std::size_t kMaxEnvFileBytes = 4 * 1024 * 1024;
 constexpr std::string_view kEnvironmentRefused = "environment_refused";
 
 bool is_variable_name(std::string_view name) {
-  const auto letter = [](char c) { return (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_'; };
+  const auto letter = [](char c) { return base::is_ascii_letter(c) || c == '_'; };
   if (name.empty() || name.size() > 256 || !letter(name.front())) return false;
-  return std::all_of(name.begin(), name.end(), [&](char c) { return letter(c) || (c >= '0' && c <= '9'); });
+  return std::all_of(name.begin(), name.end(), [&](char c) { return letter(c) || base::is_ascii_digit(c); });
 }
 
 std::string_view why(VariableKind kind) {
@@ -162,6 +163,12 @@ Environment environment_from(const char* const* envp) {
     environment.emplace(entry.substr(0, equals), entry.substr(equals + 1));
   }
   return environment;
+}
+
+const std::string& value_of(const Environment& environment, std::string_view name) {
+  static const std::string kUnset;
+  const auto found = environment.find(name);
+  return found == environment.end() ? kUnset : found->second;
 }
 
 Result<EnvironmentRequest> parse_environment_request(std::string_view text) {

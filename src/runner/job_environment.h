@@ -27,6 +27,9 @@ using Environment = std::map<std::string, std::string, std::less<>>;
 // A copy of an envp array; entries without '=' are left out, the first of two equal names counts.
 Environment environment_from(const char* const* envp);
 
+// Empty where `name` is not set. Lives as long as `environment`.
+const std::string& value_of(const Environment& environment, std::string_view name);
+
 // `--env K[=V]`: no value = the host's.
 struct EnvironmentRequest {
   std::string name;

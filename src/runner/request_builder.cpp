@@ -22,12 +22,6 @@ namespace {
 
 // All output patterns travel in one header section (H2Limits::max_header_bytes).
 constexpr std::size_t kMaxPatternBytes = 12 * 1024;
-constexpr std::size_t kMaxGitConfigBytes = 1024 * 1024;
-
-std::string value_of(const Environment& environment, std::string_view name) {
-  const auto found = environment.find(name);
-  return found == environment.end() ? std::string() : found->second;
-}
 
 base::Error usage(std::string message) {
   return base::Error(Code::invalid_input, "usage", std::move(message)).with_hint("cleanroom-run --help");
@@ -117,7 +111,7 @@ Result<RunRequest> from_agent(const CommandLine& line, const Environment& host) 
     return base::fail(usage("cannot use --buildkite together with a command or --step"));
   CR_ASSIGN(const auto step, check_buildkite_step(host, {}));
   RunRequest request;
-  const std::string checkout = value_of(host, "BUILDKITE_BUILD_CHECKOUT_PATH");
+  const std::string& checkout = value_of(host, "BUILDKITE_BUILD_CHECKOUT_PATH");
   CR_ASSIGN(request.checkout, existing_directory(checkout.empty() ? "." : checkout));
   CR_TRY(take_options(request, step.options));
   request.notes = step.notes;

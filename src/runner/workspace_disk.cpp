@@ -26,7 +26,6 @@ using base::Result;
 using image::EntryKind;
 using image::TreeEntry;
 
-constexpr std::size_t kMaxGitConfigRead = 1u << 20;
 constexpr std::size_t kMaxRewrittenBytes = 16u << 20;  // FETCH_HEAD, a reflog
 constexpr std::size_t kMaxAlternatesBytes = 64u << 10;
 constexpr const char* kMirrorName = "cleanroom-mirror";
@@ -322,7 +321,7 @@ Result<void> WorkspaceBuilder::add_text(const std::string& path, const struct ::
 Result<void> WorkspaceBuilder::add_rewritten(const Fd& parent, const std::string& path, const std::string& name) {
   const bool config = classify_git_entry(name) == GitEntry::copy_config;
   const auto file = open_child_file(parent, name);
-  const auto text = file ? base::read_all(file->fd, path, config ? kMaxGitConfigRead : kMaxRewrittenBytes)
+  const auto text = file ? base::read_all(file->fd, path, config ? kMaxGitConfigBytes : kMaxRewrittenBytes)
                          : Result<std::string>(fail(file.error()));
   if (!text) {
     warn(path, "was left out: it cannot be read, or is too large to be cleaned of credentials");

@@ -4,6 +4,7 @@
 // The text was written by Git, by the agent, and perhaps by a job that ran in this checkout before. The guest gets what
 // describes the repository (so that `git describe`, `git log` and `git status` work) and nothing that authenticates:
 // everything is an allow-list.
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -21,6 +22,9 @@ enum class GitEntry {
   unknown,    // left out with a warning
 };
 GitEntry classify_git_entry(std::string_view name);
+
+// A larger configuration is not read.
+inline constexpr std::size_t kMaxGitConfigBytes = 1u << 20;
 
 // The settings that describe a repository, written anew; comments, includes, credentials, HTTP headers, URL rewriting,
 // commands, hooks and filters are gone. nullopt when the text is not a Git configuration.
