@@ -24,7 +24,7 @@ std::uint16_t u16_at(std::span<const std::byte> bytes, std::size_t offset) {
 }
 
 bool is_host_character(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
+  return base::is_ascii_lower(c) || base::is_ascii_digit(c) || c == '-' || c == '_';
 }
 
 // Reads the name at `offset` and moves past it. A question stands first, so it has no business with compression.

@@ -1,6 +1,7 @@
 #include "guest/exec.h"
 
 #include "guest/exec_init.h"
+#include "src/base/os/ascii.h"
 #include "src/base/os/io.h"
 
 #include <fcntl.h>
@@ -21,7 +22,7 @@ constexpr std::byte kTerminalEnd{4};  // ^D
 
 bool is_valid_id(std::string_view id) {
   return !id.empty() && std::all_of(id.begin(), id.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-';
+    return base::is_ascii_lower(c) || base::is_ascii_digit(c) || c == '-';
   });
 }
 

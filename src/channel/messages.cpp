@@ -1,5 +1,6 @@
 #include "src/channel/messages.h"
 
+#include "src/base/os/ascii.h"
 #include "src/base/os/io.h"
 #include "src/channel/wire.h"
 
@@ -24,15 +25,7 @@ std::vector<std::byte> frame(FrameType type, std::span<const std::byte> payload)
 }
 
 bool is_unreserved(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.' ||
-         c == '_' || c == '~' || c == '/';
-}
-
-int hex_value(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
+  return base::is_ascii_alnum(c) || c == '-' || c == '.' || c == '_' || c == '~' || c == '/';
 }
 
 }  // namespace
@@ -179,8 +172,8 @@ base::Result<std::string> percent_decode(std::string_view text) {
       decoded += text[i];
       continue;
     }
-    const int high = i + 2 < text.size() ? hex_value(text[i + 1]) : -1;
-    const int low = i + 2 < text.size() ? hex_value(text[i + 2]) : -1;
+    const int high = i + 2 < text.size() ? base::hex_value(text[i + 1]) : -1;
+    const int low = i + 2 < text.size() ? base::hex_value(text[i + 2]) : -1;
     if (high < 0 || low < 0) return base::fail(protocol_error("a broken percent escape"));
     decoded += static_cast<char>(high * 16 + low);
     i += 2;

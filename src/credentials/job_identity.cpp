@@ -1,5 +1,6 @@
 #include "src/credentials/job_identity.h"
 
+#include "src/base/os/ascii.h"
 #include "src/credentials/path_pattern.h"
 #include "src/model/host_name.h"
 
@@ -16,10 +17,7 @@ std::string value_of(const Environment& environment, std::string_view name) {
 }
 
 bool is_slug(std::string_view text) {
-  const auto good = [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ||
-           c == '.';
-  };
+  const auto good = [](char c) { return base::is_ascii_alnum(c) || c == '-' || c == '_' || c == '.'; };
   return !text.empty() && std::all_of(text.begin(), text.end(), good);
 }
 

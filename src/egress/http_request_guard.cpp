@@ -14,8 +14,7 @@ constexpr std::string_view kCrlf = "\r\n";
 constexpr std::string_view kBlankLine = "\r\n\r\n";
 
 bool is_token_char(char c) {
-  return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-         std::string_view("!#$%&'*+-.^_`|~").find(c) != std::string_view::npos;
+  return base::is_ascii_alnum(c) || std::string_view("!#$%&'*+-.^_`|~").find(c) != std::string_view::npos;
 }
 
 bool is_token(std::string_view text) {
@@ -39,12 +38,10 @@ std::string_view trim(std::string_view text) {
 std::optional<std::uint64_t> read_number(std::string_view text, unsigned radix, std::size_t max_digits) {
   if (text.empty() || text.size() > max_digits) return std::nullopt;
   std::uint64_t value = 0;
-  for (const char c : base::ascii_lower(text)) {
-    unsigned digit = 99;
-    if (c >= '0' && c <= '9') digit = static_cast<unsigned>(c - '0');
-    if (c >= 'a' && c <= 'f') digit = static_cast<unsigned>(c - 'a' + 10);
-    if (digit >= radix) return std::nullopt;
-    value = value * radix + digit;
+  for (const char c : text) {
+    const int digit = base::hex_value(c);
+    if (digit < 0 || static_cast<unsigned>(digit) >= radix) return std::nullopt;
+    value = value * radix + static_cast<unsigned>(digit);
   }
   return value;
 }

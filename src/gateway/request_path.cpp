@@ -1,5 +1,6 @@
 #include "src/gateway/request_path.h"
 
+#include "src/base/os/ascii.h"
 #include "src/gateway/limits.h"
 
 #include <algorithm>
@@ -15,16 +16,8 @@ base::Failure refuse(std::string_view why) {
                     fmt::format("the request's path is not accepted: {}", why));
 }
 
-int hex_value(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return -1;
-}
-
 bool is_unreserved(char c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '.' ||
-         c == '_' || c == '~';
+  return base::is_ascii_alnum(c) || c == '-' || c == '.' || c == '_' || c == '~';
 }
 
 // Characters that RFC 3986 allows in a segment or query as they are, but for `;` (parameters, to some servers).
@@ -39,8 +32,8 @@ std::optional<std::string> decode(std::string_view text) {
     char c = text[i];
     if (c == '%') {
       if (i + 2 >= text.size()) return std::nullopt;
-      const int high = hex_value(text[i + 1]);
-      const int low = hex_value(text[i + 2]);
+      const int high = base::hex_value(text[i + 1]);
+      const int low = base::hex_value(text[i + 2]);
       if (high < 0 || low < 0) return std::nullopt;
       c = static_cast<char>(high * 16 + low);
       i += 2;

@@ -1,5 +1,7 @@
 #include "src/git_gateway/git_request.h"
 
+#include "src/base/os/ascii.h"
+
 #include <algorithm>
 #include <array>
 
@@ -72,8 +74,7 @@ bool is_name(std::string_view segment) {
   // `...git` was a name in the path, and is none without its end.
   if (segment.empty() || segment == "." || segment == ".." || segment.front() == '-') return false;
   return std::all_of(segment.begin(), segment.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           std::string_view("._-+~").find(c) != std::string_view::npos;
+    return base::is_ascii_alnum(c) || std::string_view("._-+~").find(c) != std::string_view::npos;
   });
 }
 
@@ -97,8 +98,7 @@ Result<void> read_repository(std::vector<std::string> segments, GitRequest& requ
 
 bool is_lfs_oid(std::string_view text) {
   constexpr std::size_t kSha256Digits = 64;
-  return text.size() == kSha256Digits &&
-         std::all_of(text.begin(), text.end(), [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
+  return text.size() == kSha256Digits && std::all_of(text.begin(), text.end(), base::is_ascii_lower_hex);
 }
 
 std::string GitRequest::repository_path() const {

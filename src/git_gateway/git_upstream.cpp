@@ -1,4 +1,5 @@
 // Asking upstream: which credential, on which connection, and what its refusals mean.
+#include "src/base/os/ascii.h"
 #include "src/base/os/io.h"
 #include "src/gateway/limits.h"
 #include "src/git_gateway/gateway_state.h"
@@ -118,10 +119,10 @@ std::vector<gateway::Field> upstream_fields(const MessageHead& guest, std::strin
   const auto protocol = guest.field("git-protocol").value_or("");
   if (protocol == "version=1" || protocol == "version=2") fields.push_back({"git-protocol", std::string(protocol)});
   const auto agent = guest.field("user-agent").value_or("");
-  const bool plain = agent.size() <= 64 && std::all_of(agent.begin(), agent.end(), [](char c) {
-                       return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                              std::string_view("./-_ ()+;").find(c) != std::string_view::npos;
-                     });
+  const bool plain =
+      agent.size() <= 64 && std::all_of(agent.begin(), agent.end(), [](char c) {
+        return base::is_ascii_alnum(c) || std::string_view("./-_ ()+;").find(c) != std::string_view::npos;
+      });
   // Some hosts answer git differently from a browser.
   fields.push_back({"user-agent", plain && agent.starts_with("git") ? std::string(agent) : "git/cleanroom"});
   return fields;

@@ -1,5 +1,6 @@
 #include "src/git_gateway/pack_request.h"
 
+#include "src/base/os/ascii.h"
 #include "src/git_gateway/pkt_line.h"
 
 #include <boost/beast/zlib/inflate_stream.hpp>
@@ -15,8 +16,7 @@ using base::Result;
 namespace {
 
 bool is_number(std::string_view text) {
-  return !text.empty() && text.size() <= 10 &&
-         std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
+  return !text.empty() && text.size() <= 10 && std::all_of(text.begin(), text.end(), base::is_ascii_digit);
 }
 
 // `sparse:oid` and combinations are left to upstream.

@@ -1,5 +1,6 @@
 #include "src/image/tar_fields.h"
 
+#include "src/base/os/ascii.h"
 #include "src/image/image_error.h"
 
 #include <algorithm>
@@ -59,7 +60,7 @@ std::optional<Timestamp> pax_time(std::string_view text) {
   const auto seconds = decimal(text.substr(0, point));
   if (!seconds || *seconds > (std::uint64_t{1} << 40)) return std::nullopt;
   std::string fraction(point == std::string_view::npos ? "" : text.substr(point + 1));
-  if (!std::all_of(fraction.begin(), fraction.end(), [](char c) { return c >= '0' && c <= '9'; })) return std::nullopt;
+  if (!std::all_of(fraction.begin(), fraction.end(), base::is_ascii_digit)) return std::nullopt;
   fraction.resize(9, '0');
   Timestamp time{static_cast<std::int64_t>(*seconds), static_cast<std::uint32_t>(*decimal(fraction))};
   if (negative) {

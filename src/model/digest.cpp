@@ -1,5 +1,6 @@
 #include "src/model/digest.h"
 
+#include "src/base/os/ascii.h"
 #include "src/base/os/check.h"
 
 #include <algorithm>
@@ -11,7 +12,7 @@ constexpr std::string_view kPrefix = "sha256:";
 constexpr std::size_t kHexLength = 64;
 
 bool is_lower_hex(std::string_view text) {
-  return std::all_of(text.begin(), text.end(), [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
+  return std::all_of(text.begin(), text.end(), base::is_ascii_lower_hex);
 }
 
 }  // namespace

@@ -29,10 +29,6 @@ base::Failure invalid(std::string_view text, std::string_view cause) {
                     fmt::format("cannot use '{}' as a host: {}", shown(text), cause));
 }
 
-bool is_hex_digit(char c) {
-  return base::is_ascii_digit(c) || (c >= 'a' && c <= 'f');
-}
-
 std::vector<std::string_view> split_labels(std::string_view name) {
   std::vector<std::string_view> labels;
   for (std::size_t start = 0;;) {
@@ -68,11 +64,11 @@ bool survives_round_trip(std::string_view a_label) {
 bool is_well_formed_label(std::string_view label) {
   if (label.empty() || label.size() > kMaxLabelBytes || label.front() == '-' || label.back() == '-') return false;
   return std::all_of(label.begin(), label.end(),
-                     [](char c) { return base::is_ascii_digit(c) || (c >= 'a' && c <= 'z') || c == '-' || c == '_'; });
+                     [](char c) { return base::is_ascii_digit(c) || base::is_ascii_lower(c) || c == '-' || c == '_'; });
 }
 
 bool is_number(std::string_view label) {
-  if (label.starts_with("0x")) return std::all_of(label.begin() + 2, label.end(), is_hex_digit);
+  if (label.starts_with("0x")) return std::all_of(label.begin() + 2, label.end(), base::is_ascii_lower_hex);
   return !label.empty() && std::all_of(label.begin(), label.end(), base::is_ascii_digit);
 }
 
@@ -89,10 +85,9 @@ std::optional<std::uint64_t> read_part(std::string_view part) {
   if (part.empty() || part.size() > 16) return std::nullopt;
   std::uint64_t value = 0;
   for (const char c : part) {
-    const unsigned digit =
-        base::is_ascii_digit(c) ? static_cast<unsigned>(c - '0') : static_cast<unsigned>(c - 'a' + 10);
-    if (!is_hex_digit(c) || digit >= radix) return std::nullopt;
-    value = value * radix + digit;
+    const int digit = base::hex_value(c);
+    if (digit < 0 || static_cast<unsigned>(digit) >= radix) return std::nullopt;
+    value = value * radix + static_cast<unsigned>(digit);
   }
   return value;
 }

@@ -1,5 +1,6 @@
 #include "src/policy/compile.h"
 
+#include "src/base/os/ascii.h"
 #include "src/base/text/utf8.h"
 
 #include <fmt/format.h>
@@ -12,10 +13,7 @@ namespace cleanroom::policy {
 namespace {
 
 bool is_word(std::string_view text, std::string_view extra) {
-  const auto allowed = [&](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-           extra.find(c) != std::string_view::npos;
-  };
+  const auto allowed = [&](char c) { return base::is_ascii_alnum(c) || extra.find(c) != std::string_view::npos; };
   return !text.empty() && text.size() <= 128 && std::all_of(text.begin(), text.end(), allowed);
 }
 

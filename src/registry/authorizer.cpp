@@ -27,8 +27,7 @@ void append_encoded(std::string& out, std::string_view text) {
   constexpr std::string_view kHex = "0123456789ABCDEF";
   for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                       std::string_view("-._~").find(c) != std::string_view::npos;
+    const bool plain = base::is_ascii_alnum(c) || std::string_view("-._~").find(c) != std::string_view::npos;
     if (plain) {
       out.push_back(c);
     } else {

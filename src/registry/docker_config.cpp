@@ -1,5 +1,6 @@
 #include "src/registry/docker_config.h"
 
+#include "src/base/os/ascii.h"
 #include "src/base/os/io.h"
 #include "src/base/os/secret_io.h"
 #include "src/credentials/sources.h"
@@ -67,8 +68,7 @@ Result<std::optional<ReadFile>> read_config(const fs::path& path, const std::str
 
 bool is_helper_name(std::string_view name) {
   return !name.empty() && name.size() <= 64 && name.front() != '.' && std::all_of(name.begin(), name.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' ||
-           c == '.';
+    return base::is_ascii_alnum(c) || c == '-' || c == '_' || c == '.';
   });
 }
 

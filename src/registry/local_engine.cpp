@@ -1,6 +1,7 @@
 #include "src/registry/local_engine.h"
 
 #include "src/base/net/http_client.h"
+#include "src/base/os/ascii.h"
 #include "src/base/os/io.h"
 #include "src/base/os/process.h"
 #include "src/image/image_error.h"
@@ -22,13 +23,13 @@ constexpr std::chrono::minutes kEngineTimeLimit{10};
 constexpr const char* kDockerSocket = "/var/run/docker.sock";
 
 Result<void> check_name(const std::string& name) {
-  const bool plain = !name.empty() && name.size() <= 512 && name.front() != '-' &&
-                     std::all_of(name.begin(), name.end(),
-                                 [](char c) {
-                                   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                                          std::string_view("._:/@-").find(c) != std::string_view::npos;
-                                 }) &&
-                     name.find("..") == std::string::npos;
+  const bool plain =
+      !name.empty() && name.size() <= 512 && name.front() != '-' &&
+      std::all_of(name.begin(), name.end(),
+                  [](char c) {
+                    return base::is_ascii_alnum(c) || std::string_view("._:/@-").find(c) != std::string_view::npos;
+                  }) &&
+      name.find("..") == std::string::npos;
   if (plain) return {};
   return fail(Code::invalid_input, "image_ref_invalid",
               fmt::format("'{}' is not the name of an image", image::shown(name)));

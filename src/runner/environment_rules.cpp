@@ -1,5 +1,7 @@
 #include "src/runner/environment_rules.h"
 
+#include "src/base/os/ascii.h"
+
 #include <algorithm>
 #include <array>
 #include <cstddef>
@@ -170,7 +172,7 @@ constexpr std::string_view kBuildFacts[] = {
 };
 
 char upper(char c) {
-  return c >= 'a' && c <= 'z' ? static_cast<char>(c - 'a' + 'A') : c;
+  return base::is_ascii_lower(c) ? static_cast<char>(c - 'a' + 'A') : c;
 }
 
 template <class Patterns>

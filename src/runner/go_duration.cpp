@@ -1,5 +1,7 @@
 #include "src/runner/go_duration.h"
 
+#include "src/base/os/ascii.h"
+
 #include <algorithm>
 #include <charconv>
 
@@ -20,7 +22,7 @@ constexpr Unit kUnits[] = {{"ms", 1e6}, {"us", 1e3}, {"µs", 1e3}, {"ns", 1}, {"
 }  // namespace
 
 std::optional<long> parse_digits(std::string_view text) {
-  const bool digits = std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
+  const bool digits = std::all_of(text.begin(), text.end(), base::is_ascii_digit);
   if (text.empty() || text.size() > 9 || !digits) return std::nullopt;
   long value = 0;
   std::from_chars(text.data(), text.data() + text.size(), value);

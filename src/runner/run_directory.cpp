@@ -1,5 +1,6 @@
 #include "src/runner/run_directory.h"
 
+#include "src/base/os/ascii.h"
 #include "src/base/os/clock.h"
 #include "src/base/os/io.h"
 #include "src/base/os/random.h"
@@ -23,7 +24,7 @@ std::string new_run_id() {
   std::string id;
   for (const char c : base::format_utc_now().substr(0, 23)) {
     if (c == 'T') id += '-';
-    if (c >= '0' && c <= '9') id += c;
+    if (base::is_ascii_digit(c)) id += c;
   }
   return id + "-" + base::random_hex(4);
 }

@@ -102,11 +102,11 @@ bool ConfigReader::read_value(std::string& value) {
     if (c == '\\') {
       if (++position_ == text_.size()) return false;
       if (peek() == '\r' && position_ + 1 < text_.size() && text_[position_ + 1] == '\n') ++position_;
-      constexpr std::string_view escapes = "ntb\"\\", meanings = "\n\t\b\"\\";
+      constexpr std::string_view kEscapes = "ntb\"\\", kMeanings = "\n\t\b\"\\";
       if (peek() == '\n') continue;
-      const auto which = escapes.find(peek());
+      const auto which = kEscapes.find(peek());
       if (which == std::string_view::npos) return false;
-      value += meanings[which];
+      value += kMeanings[which];
       kept = value.size();
       continue;
     }
@@ -196,13 +196,13 @@ bool may_pass(const Setting& setting) {
 std::string quote(std::string_view value) {
   std::string quoted = "\"";
   for (const char c : value) {
-    constexpr std::string_view special = "\n\t\b\"\\", letters = "ntb\"\\";
-    const auto which = special.find(c);
+    constexpr std::string_view kSpecial = "\n\t\b\"\\", kLetters = "ntb\"\\";
+    const auto which = kSpecial.find(c);
     if (which == std::string_view::npos) {
       quoted += c;
     } else {
       quoted += '\\';
-      quoted += letters[which];
+      quoted += kLetters[which];
     }
   }
   return quoted += '"';
@@ -230,18 +230,18 @@ std::size_t scheme_start(std::string_view text, std::size_t end) {
 }  // namespace
 
 GitEntry classify_git_entry(std::string_view name) {
-  constexpr std::array<Names, 22> copied{
+  constexpr std::array<Names, 22> kCopied{
       "HEAD",        "ORIG_HEAD",    "MERGE_HEAD",     "MERGE_MSG",   "MERGE_MODE", "CHERRY_PICK_HEAD",
       "REVERT_HEAD", "AUTO_MERGE",   "COMMIT_EDITMSG", "packed-refs", "shallow",    "index",
       "description", "info",         "refs",           "reftable",    "branches",   "lfs",
       "annex",       "rebase-merge", "rebase-apply",   "sequencer"};
-  constexpr std::array<Names, 6> never{"hooks", "worktrees", "gc.log", "gc.pid", "commondir", "gitdir"};
+  constexpr std::array<Names, 6> kNever{"hooks", "worktrees", "gc.log", "gc.pid", "commondir", "gitdir"};
   if (name == "config" || name == "config.worktree") return GitEntry::copy_config;
   if (name == "FETCH_HEAD" || name == "logs") return GitEntry::copy_without_urls;
   if (name == "modules") return GitEntry::modules;
   if (name == "objects") return GitEntry::objects;
-  if (contains(copied, name) || name.starts_with("sharedindex.") || name.starts_with("BISECT_")) return GitEntry::copy;
-  if (contains(never, name) || name.ends_with(".lock")) return GitEntry::leave_out;
+  if (contains(kCopied, name) || name.starts_with("sharedindex.") || name.starts_with("BISECT_")) return GitEntry::copy;
+  if (contains(kNever, name) || name.ends_with(".lock")) return GitEntry::leave_out;
   return GitEntry::unknown;
 }
 
@@ -300,8 +300,8 @@ std::string strip_url_credentials(std::string_view text) {
 }
 
 bool is_relative_gitfile(std::string_view text) {
-  constexpr std::string_view prefix = "gitdir: ";
-  return text.starts_with(prefix) && text.size() > prefix.size() && text[prefix.size()] != '/';
+  constexpr std::string_view kPrefix = "gitdir: ";
+  return text.starts_with(kPrefix) && text.size() > kPrefix.size() && text[kPrefix.size()] != '/';
 }
 
 }  // namespace cleanroom::runner

@@ -21,6 +21,9 @@ constexpr bool is_ascii_letter(char c) {
 constexpr bool is_ascii_alnum(char c) {
   return is_ascii_letter(c) || is_ascii_digit(c);
 }
+constexpr bool is_ascii_lower_hex(char c) {
+  return is_ascii_digit(c) || (c >= 'a' && c <= 'f');
+}
 // With the space.
 constexpr bool is_ascii_printable(char c) {
   return c >= ' ' && c <= '~';
@@ -31,6 +34,11 @@ constexpr bool is_ascii_graphic(char c) {
 }
 constexpr char ascii_lower(char c) {
   return is_ascii_upper(c) ? static_cast<char>(c - 'A' + 'a') : c;
+}
+// What a digit of base 16, of either case, counts; -1 for another character.
+constexpr int hex_value(char c) {
+  if (is_ascii_digit(c)) return c - '0';
+  return is_ascii_lower_hex(ascii_lower(c)) ? ascii_lower(c) - 'a' + 10 : -1;
 }
 
 // True for the empty text.

@@ -1,3 +1,4 @@
+#include "src/base/os/ascii.h"
 #include "src/base/os/check.h"
 #include "src/base/text/did_you_mean.h"
 #include "src/base/text/schema.h"
@@ -15,9 +16,7 @@ namespace {
 
 // `a.b`, with keys that are no plain words in quotes: they come from a stranger's file.
 std::string join_path(const std::string& parent, std::string_view key) {
-  const auto plain = [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_' || c == '-';
-  };
+  const auto plain = [](char c) { return base::is_ascii_alnum(c) || c == '_' || c == '-'; };
   const bool simple = !key.empty() && key.size() <= 64 && std::all_of(key.begin(), key.end(), plain);
   const std::string shown = simple ? std::string(key) : quote_text(key);
   return parent.empty() ? shown : parent + "." + shown;

@@ -20,7 +20,16 @@ TEST_SUITE("base/ascii") {
       CHECK(is_ascii_alnum(c) == (std::isalnum(byte) != 0));
       CHECK(is_ascii_printable(c) == (std::isprint(byte) != 0));
       CHECK(is_ascii_graphic(c) == (std::isgraph(byte) != 0));
+      CHECK(is_ascii_lower_hex(c) == (std::isxdigit(byte) != 0 && std::isupper(byte) == 0));
+      CHECK((hex_value(c) >= 0) == (std::isxdigit(byte) != 0));
       CHECK(ascii_lower(c) == static_cast<char>(std::tolower(byte)));
+    }
+  }
+
+  TEST_CASE("a digit of base 16 counts what it says, in either case") {
+    for (int value = 0; value < 16; ++value) {
+      CHECK(hex_value("0123456789abcdef"[value]) == value);
+      CHECK(hex_value("0123456789ABCDEF"[value]) == value);
     }
   }
 
