@@ -77,8 +77,8 @@ class Tools(unittest.TestCase):
     def test_a_connect_is_judged(self):
         for authority in ("refused.test:443", "git.test:443", "a..b:443", "x.test:0443"):
             head = b"\x42\x07CONNECT\x41" + bytes([len(authority)]) + authority.encode()  # HPACK, literal values (RFC 7541)
-            frames = self.exchange(frame(HEADERS, 4, 1, head))
-            # One answer that ends the stream: a refusal has no body.
+            # One answer that ends the stream, END_STREAM | END_HEADERS: a refusal has no body. It is judged after the PING is answered, or before.
+            frames = self.exchange(frame(HEADERS, 4, 1, head), until=bytes([HEADERS, 5, 0, 0, 0, 1]))
             self.assertEqual([flags & 1 for kind, flags, stream, _ in frames if kind == HEADERS and stream == 1], [1], (authority, frames))
         denied = [line["reason"] for line in self.rig.audit("connect") if line["action"] == "deny"]
         self.assertEqual(denied, ["host_not_allowed", "host_not_allowed", "invalid_host", "invalid_host"])
@@ -90,12 +90,12 @@ class Tools(unittest.TestCase):
         self.assertIn(PING, [kind for kind, flags, *_ in self.exchange(frame(PING, 0, 0, b"12345678")) if flags & 1])
         self.assertIn(":status: 404", self.run_tool("nghttp", "-v"))
 
-    def exchange(self, data):
-        """The frames that the server sends until it ends the connection, or has answered a PING sent last."""
+    def exchange(self, data, until=b"the last"):
+        """The frames that the server sends until it ends the connection, or has answered a PING sent last, and `until` is among them."""
         with socket.create_connection(("127.0.0.1", self.bridge.port), timeout=10) as connection:
             connection.sendall(PREFACE + SETTINGS + data + frame(PING, 0, 0, b"the last"))
             received = b""
-            while b"the last" not in received:
+            while b"the last" not in received or until not in received:
                 try:
                     more = connection.recv(65536)
                 except ConnectionError:
