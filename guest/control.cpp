@@ -55,7 +55,7 @@ void Control::on_headers(channel::StreamId stream, channel::Headers headers, cha
   const auto target = channel::parse_target(*path);
   if (!target) return respond(link_.session(), stream, 400, target.error().message);
   if (target->path == "/v1/health" && *method == "GET") return respond(link_.session(), stream, 200, nonce_);
-  if (!is_open_) {
+  if (must_wait(*method, *target)) {
     held_.emplace(stream, Held{*method, *target, {}, end == channel::EndStream::yes});
     return;
   }
@@ -63,8 +63,16 @@ void Control::on_headers(channel::StreamId stream, channel::Headers headers, cha
   if (end == channel::EndStream::yes) on_end(stream);
 }
 
+bool Control::must_wait(const std::string& method, const channel::RequestTarget& target) const {
+  // What came before an exec may be files that it needs.
+  const bool is_first_exec = prepared_ && held_.empty() && method == "POST" && target.path == "/v1/exec";
+  return !is_open_ && !is_first_exec;
+}
+
 void Control::open() {
   is_open_ = true;
+  for (Exec* exec : execs_)
+    exec->on_disks();
   for (const auto& [stream, request] : std::exchange(held_, {})) {
     dispatch(stream, request.method, request.target);
     if (!request.body.empty()) on_data(stream, request.body);
@@ -80,7 +88,7 @@ void Control::dispatch(channel::StreamId stream, const std::string& method, cons
 
 void Control::post(channel::StreamId stream, const channel::RequestTarget& target) {
   if (target.path == "/v1/exec") {
-    auto exec = std::make_unique<Exec>(loop_, link_.session(), stream, std::move(prepared_));
+    auto exec = std::make_unique<Exec>(loop_, link_.session(), stream, std::move(prepared_), is_open_);
     prepared_.reset();
     execs_.push_back(exec.get());
     by_stream_.emplace(stream, exec.get());

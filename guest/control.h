@@ -20,7 +20,8 @@ class Control final : private channel::H2Session::Handler {
   Control(Loop& loop, base::Fd port, const channel::StartRecord& start, ExecProcess prepared,
           std::function<void(std::string)> on_lost);
 
-  // The job's root is complete. Until then all requests wait, but for the first: whether the agent is there.
+  // The job's disks are mounted. Until then all requests wait, but for whether the agent is there, and the first
+  // command, which is made ready as far as it needs no disk.
   void open();
 
  private:
@@ -46,6 +47,7 @@ class Control final : private channel::H2Session::Handler {
   void on_closed(channel::StreamId stream, std::uint32_t error_code) override;
   void on_writable(channel::StreamId stream) override;
   Exchange* find(channel::StreamId stream);
+  bool must_wait(const std::string& method, const channel::RequestTarget& target) const;
 
   Loop& loop_;
   std::string nonce_;

@@ -66,13 +66,15 @@ base::Fd duplicate(const base::Fd& fd) {
 
 }  // namespace
 
-Exec::Exec(Loop& loop, channel::H2Session& session, channel::StreamId stream, std::optional<ExecProcess> prepared)
+Exec::Exec(Loop& loop, channel::H2Session& session, channel::StreamId stream, std::optional<ExecProcess> prepared,
+           bool has_disks)
     : loop_(loop),
       session_(session),
       stream_(stream),
       writer_(session, stream),
       input_(loop, session, stream),
-      process_(std::move(prepared)) {}
+      process_(std::move(prepared)),
+      has_disks_(has_disks) {}
 
 Exec::~Exec() {
   for (auto& output : outputs_)
@@ -128,6 +130,7 @@ base::Result<void> Exec::start() {
   }
   CR_ASSIGN(const auto streams, open_streams());
   CR_TRY(process_->run(request_, streams));
+  if (has_disks_) CR_TRY(process_->announce_disks());
   is_started_ = true;
   loop_.watch(process_->control().get(), EPOLLIN, [this](std::uint32_t) { on_report(); });
   loop_.watch_child(process_->pid(), [this](int) { on_child_end(); });
@@ -175,6 +178,12 @@ base::Result<ExecStreams> Exec::open_streams() {
     input_.open(std::move(to_command));
   }
   return streams;
+}
+
+void Exec::on_disks() {
+  has_disks_ = true;
+  // An error: the init has ended, and its end is on its way.
+  if (is_started_ && !child_ended_) (void)process_->announce_disks();
 }
 
 void Exec::signal(std::uint8_t number) {

@@ -15,12 +15,15 @@ namespace cleanroom::guest {
 
 class Exec final : public Exchange {
  public:
-  // `prepared`: processes that are there already, if there are any.
-  Exec(Loop& loop, channel::H2Session& session, channel::StreamId stream, std::optional<ExecProcess> prepared);
+  // `prepared`: processes that are there already, if there are any. `has_disks`: the job's disks are mounted; else the
+  // command waits, all made, for on_disks().
+  Exec(Loop& loop, channel::H2Session& session, channel::StreamId stream, std::optional<ExecProcess> prepared,
+       bool has_disks);
   ~Exec() override;
 
   const std::string& id() const { return request_.id; }  // empty until the request was read
   bool is_running() const { return is_started_; }
+  void on_disks();
   void signal(std::uint8_t number);
   void resize(std::uint16_t rows, std::uint16_t columns);
 
@@ -58,6 +61,7 @@ class Exec final : public Exchange {
   std::optional<ExecProcess> process_;
   base::Fd terminal_;  // the pty's master, for resize
   std::array<Output, 2> outputs_;
+  bool has_disks_;
   bool is_started_ = false;
   bool child_ended_ = false;
   std::vector<std::byte> last_frame_;  // exited or failed

@@ -124,7 +124,8 @@ base::Result<std::string> find_command(const std::string& program, const std::st
   return base::fail(base::errno_error("run", program, error));
 }
 
-base::Error become_command(const channel::ExecRequest& request) {
+base::Error become_command(const channel::ExecRequest& request,
+                           const std::function<base::Result<void>()>& wait_for_disks) {
   const auto user = resolve_user(request.user, read_user_file("/etc/passwd"), read_user_file("/etc/group"));
   if (!user) return user.error();
   auto environment = complete_environment(request, *user);
@@ -132,6 +133,7 @@ base::Error become_command(const channel::ExecRequest& request) {
   if (request.tty != 0 && ::ioctl(0, TIOCSCTTY, 0) != 0) return base::errno_error("take", "the terminal");
   reset_process_state();
   if (auto changed = become_user(*user); !changed) return changed.error();
+  if (auto mounted = wait_for_disks(); !mounted) return mounted.error();
   if (::chdir(request.working_directory.c_str()) != 0) return base::errno_error("enter", request.working_directory);
   return exec_first(request, environment);
 }

@@ -141,9 +141,18 @@ base::Result<channel::ExecRequest> receive_request(const InitChannels& channels)
   return channel::decode_exec_request(std::span(record).subspan(channel::kExecRequestHead));
 }
 
+base::Result<void> wait_for_disks(const base::Fd& go) {
+  std::byte mark{};
+  ssize_t n = 0;
+  while ((n = ::recv(go.get(), &mark, 1, 0)) < 0 && errno == EINTR) {
+  }
+  if (n != 1) return base::fail(base::Code::unavailable, "cannot wait for the job's disks: the agent is gone");
+  return {};
+}
+
 [[noreturn]] void wait_and_become_command(const InitChannels& channels, const base::Fd& report) {
   const auto request = receive_request(channels);
-  const auto error = request ? become_command(*request) : request.error();
+  const auto error = request ? become_command(*request, [&] { return wait_for_disks(channels.go); }) : request.error();
   const auto text = channel::encode(
       channel::ExecFailed{.os_errno = static_cast<std::uint32_t>(error.os_errno), .message = error.describe()});
   if (!base::write_all(report, text)) ::_exit(2);

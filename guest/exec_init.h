@@ -13,8 +13,8 @@ struct InitFds {
   int control = -1;  // to the agent, one datagram: what encode(Exited) or encode(ExecFailed) gives. From it: a signal's
                      // number, a byte
   int request = -1;  // a file: the encoded ExecRequest, complete when `go` says so
-  int go = -1;       // to the agent: a byte, when all is made. From it, one datagram: the command's 0, 1 and 2 as
-                     // descriptors
+  int go = -1;       // to the agent: a byte, when all is made. From it, two datagrams: the command's 0, 1 and 2 as
+                     // descriptors; a byte, once the job's disks are mounted
 };
 
 // Runs in the cloned child, never returns.

@@ -82,4 +82,11 @@ base::Result<void> ExecProcess::run(const channel::ExecRequest& request, const E
   return {};
 }
 
+base::Result<void> ExecProcess::announce_disks() {
+  constexpr std::byte kMounted{};
+  if (::send(go_.get(), &kMounted, 1, MSG_DONTWAIT | MSG_NOSIGNAL) != 1)
+    return base::fail(base::errno_error("start", "the command: its init is gone"));
+  return {};
+}
+
 }  // namespace cleanroom::guest

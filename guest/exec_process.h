@@ -32,6 +32,8 @@ class ExecProcess {
 
   // Never blocks. An error: the processes are gone. Once.
   base::Result<void> run(const channel::ExecRequest& request, const ExecStreams& streams);
+  // The command waits for this before it looks at the job's files. After run(), never blocks. An error as there. Once.
+  base::Result<void> announce_disks();
 
   // A datagram comes from it when the command has ended or could not be started; a byte to it is a signal for the
   // command.
