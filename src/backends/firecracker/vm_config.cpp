@@ -1,5 +1,6 @@
 #include "src/backends/firecracker/vm_config.h"
 
+#include "src/backends/guest_kernel.h"
 #include "src/base/text/json.h"
 #include "src/channel/handshake.h"
 
@@ -59,8 +60,7 @@ std::string boot_arguments(bool to_be_saved) {
   // reboot=k: the keyboard controller's reset line is how a guest ends a Firecracker VM. The i8042 options spare the
   // probing of devices that are not there.
   std::string arguments =
-      "console=ttyS0 quiet loglevel=2 reboot=k panic=-1 8250.nr_uarts=1 random.trust_cpu=on "
-      "i8042.noaux i8042.nomux i8042.dumbkbd swiotlb=noforce";
+      fmt::format("{} reboot=k i8042.noaux i8042.nomux i8042.dumbkbd swiotlb=noforce", kGuestKernelOptions);
   if (to_be_saved) arguments += fmt::format(" {}", channel::kTemplateMark);
   return arguments;
 }

@@ -1,5 +1,6 @@
 #include "src/backends/qemu/qemu_arguments.h"
 
+#include "src/backends/guest_kernel.h"
 #include "src/channel/handshake.h"
 
 namespace cleanroom::backends::qemu {
@@ -28,8 +29,6 @@ void append_disk(Arguments& into, std::size_t slot, int fd, bool read_only) {
 
 // Under TCG the guest is told the rate of its TSC: it would measure it against the PIT, fail on a busy host, and then
 // hang for want of any clock.
-constexpr const char* kKernelCommandLine =
-    "console=ttyS0 quiet loglevel=2 reboot=t panic=-1 8250.nr_uarts=1 random.trust_cpu=on";
 // Nor does it try whether the timer ticks: on a busy host it may not for the while that the kernel looks, which then
 // panics or hangs.
 constexpr const char* kTcgClock = " tsc_early_khz={} tsc=reliable no_timer_check";
@@ -38,9 +37,11 @@ constexpr const char* kTcgClock = " tsc_early_khz={} tsc=reliable no_timer_check
 constexpr const char* kTcgDelays = " lpj={}";
 
 constexpr const char* kFixedAddresses = " norandmaps";
-// All that TCG emulates but ERMS, which tells kernel and libc to copy and clear with `rep movsb`: TCG does that a byte
-// at a time (bench/emulation).
-constexpr const char* kTcgProcessor = "max,erms=off";
+// All that TCG emulates but (docs/backends.md has what each costs):
+//   ERMS  tells kernel and libc to copy and clear with `rep movsb`, which TCG does a byte at a time
+//   LA57  a fifth level of page tables, to be walked whenever QEMU's own table has no entry
+//   SMAP  each copy from or to a process changes the mode that QEMU's tables and translations belong to
+constexpr const char* kTcgProcessor = "max,erms=off,la57=off,smap=off";
 
 // In an option's value a comma is written twice.
 std::string escaped(const std::string& value) {
@@ -53,7 +54,7 @@ std::string escaped(const std::string& value) {
 // The kernel is in a saved machine's memory already: loading it again would only cost time and memory.
 void append_kernel(Arguments& into, const QemuMachine& machine) {
   if (machine.snapshot && machine.snapshot->use == QemuSnapshot::Use::restore) return;
-  std::string command_line = kKernelCommandLine;
+  std::string command_line = fmt::format("{} reboot=t", kGuestKernelOptions);
   if (machine.accelerator == Accelerator::tcg) {
     command_line += fmt::format(kTcgClock, machine.tick_khz);
     if (!machine.emulated_aslr) command_line += kFixedAddresses;

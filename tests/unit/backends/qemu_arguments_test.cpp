@@ -164,7 +164,7 @@ TEST_SUITE("backends/qemu_arguments") {
     CHECK(values_of(kvm, "-cpu") == std::vector<std::string>{"host"});
     const auto tcg = qemu_arguments(machine(Accelerator::tcg), {});
     CHECK(values_of(tcg, "-accel").front().starts_with("tcg"));
-    CHECK(values_of(tcg, "-cpu") == std::vector<std::string>{"max,erms=off"});
+    CHECK(values_of(tcg, "-cpu") == std::vector<std::string>{"max,erms=off,la57=off,smap=off"});
     CHECK(values_of(tcg, "-smp") == std::vector<std::string>{"3"});
     CHECK(values_of(tcg, "-m") == std::vector<std::string>{"768M"});
   }
