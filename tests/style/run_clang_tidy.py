@@ -87,8 +87,7 @@ def scope_of(file):
 
 def compile_entries(build_dirs):
     for build_dir in build_dirs:
-        for entry in json.loads((build_dir / "compile_commands.json").read_text(encoding="utf-8")):
-            yield entry
+        yield from json.loads((build_dir / "compile_commands.json").read_text(encoding="utf-8"))
 
 
 def flags_of(entry):
