@@ -14,9 +14,8 @@
 namespace cleanroom::backends {
 
 // What every guest's kernel is told, after which words of the backend's follow. Its security modules and its pressure
-// accounting are those of the kernel that `cleanroom kernel build` makes: a distribution's starts some ten modules,
-// which do nothing without a policy but cost each exec and open, and Docker fails where it finds AppArmor without its
-// tools.
+// accounting are those of the kernel that `cleanroom kernel build` makes: a distribution's starts others too (Debian's
+// AppArmor, Tomoyo), which have no policy here but take part in each exec and open.
 inline constexpr const char* kGuestKernelOptions =
     "console=ttyS0 quiet loglevel=2 panic=-1 8250.nr_uarts=1 random.trust_cpu=on lsm=landlock,yama,bpf psi=0";
 
